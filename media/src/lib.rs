@@ -1,0 +1,25 @@
+//! Media formats and the fragment model, as pure code.
+//!
+//! What belongs here: the words every other crate speaks (names, times, fragment numbers, tracks, frames,
+//! fragments), and each byte format with its reader and writer (H.264, AAC, MKV, fMP4, HLS text, RTP payloads).
+//!
+//! What does not: anything that asks the time, draws randomness, or touches a socket, a file or a task
+//! (invariant 9). The caller passes `now` and random bits in.
+
+pub mod chunks;
+pub mod fragment;
+pub mod frame;
+pub mod header;
+pub mod names;
+pub mod number;
+pub mod time;
+pub mod track;
+
+pub use chunks::Chunks;
+pub use fragment::{Cause, Event, Fragment, FragmentMeta, Start};
+pub use frame::Frame;
+pub use header::{Header, HeaderId};
+pub use names::StreamName;
+pub use number::FragmentNumber;
+pub use time::{UnixMicros, UnixMillis};
+pub use track::{Track, TrackKind};

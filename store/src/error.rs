@@ -1,0 +1,64 @@
+//! The error of this crate: few kinds, named by what a caller can do.
+
+use std::fmt;
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The named thing does not exist.
+    NotFound,
+    /// A thing of that name exists.
+    AlreadyExists,
+    /// The thing changed in between.
+    Conflict,
+    /// The input is wrong; the message says what and where.
+    Invalid,
+    /// A limit was reached; the message names it.
+    LimitExceeded,
+    /// A retry may help.
+    Unavailable,
+    /// Stored bytes are not what they should be.
+    Corrupt,
+    /// A defect of this program.
+    Internal,
+}
+
+/// An error with its kind, a message that names what, where and why, and its source.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), source: None }
+    }
+    /// The same with its cause.
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as _)
+    }
+}
