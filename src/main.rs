@@ -1,2 +1,28 @@
-//! skeleton
-fn main() {}
+//! The `vidicon` binary: arguments, configuration, start and stop. The work is in the crates.
+
+mod args;
+mod cmd;
+mod config;
+mod credentials;
+mod demo;
+mod running;
+mod telemetry;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let result = match args.command {
+        args::Command::Serve(options) => cmd::serve::run(options),
+        args::Command::Check(options) => cmd::check::run(options),
+        args::Command::Demo(options) => cmd::demo::run(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("vidicon: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}

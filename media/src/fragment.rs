@@ -1,6 +1,6 @@
 //! Fragments, and the three events that every way in yields.
 
-use crate::{Chunks, Frame, FragmentNumber, Header, HeaderId, UnixMillis};
+use crate::{Chunks, FragmentNumber, Frame, Header, HeaderId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -33,9 +33,19 @@ impl Cause {
     /// The cause stored as this code, if it is one.
     pub fn from_code(code: u8) -> Option<Cause> {
         use Cause::*;
-        [Start, ServerStopped, SourceLost, SourceStopped, TimeJump, PacketLoss, Overload, FragmentTooLong, ProducerPause]
-            .into_iter()
-            .find(|c| *c as u8 == code)
+        [
+            Start,
+            ServerStopped,
+            SourceLost,
+            SourceStopped,
+            TimeJump,
+            PacketLoss,
+            Overload,
+            FragmentTooLong,
+            ProducerPause,
+        ]
+        .into_iter()
+        .find(|c| *c as u8 == code)
     }
 }
 

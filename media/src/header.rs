@@ -11,7 +11,8 @@ pub struct HeaderId(pub u64);
 impl HeaderId {
     /// The id of these header bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+        let hash =
+            bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
         HeaderId(hash)
     }
 }

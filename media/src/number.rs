@@ -50,13 +50,7 @@ impl FragmentNumber {
         let low: u128 = (u128::from(self.server_ms) << 28) | u128::from(self.random);
         let counter = u128::from(self.counter) << 28;
         let middle = ((low >> 64) as u64 & 0x0fff_ffff) as u128 | counter;
-        [
-            low as u32,
-            (low >> 32) as u32,
-            middle as u32,
-            (middle >> 32) as u32,
-            (middle >> 64) as u32 | 1 << 28,
-        ]
+        [low as u32, (low >> 32) as u32, middle as u32, (middle >> 32) as u32, (middle >> 64) as u32 | 1 << 28]
     }
 
     fn from_limbs(limbs: [u32; LIMBS]) -> Option<Self> {

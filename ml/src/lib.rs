@@ -35,7 +35,12 @@ pub struct Watches {}
 impl Watches {
     /// Loads the runtime and the model (once), then watches each stream that a rule names, and delivers alerts, following
     /// the catalog's changes until `stop` is cancelled.
-    pub async fn start(_config: Config, _store: Store, _stop: CancellationToken, _tasks: &TaskTracker) -> Result<Watches, StartError> {
+    pub async fn start(
+        _config: Config,
+        _store: Store,
+        _stop: CancellationToken,
+        _tasks: &TaskTracker,
+    ) -> Result<Watches, StartError> {
         unimplemented!("skeleton")
     }
 }

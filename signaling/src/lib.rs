@@ -55,7 +55,12 @@ pub struct Peers {}
 
 impl Peers {
     /// Binds the socket and starts the task that serves all peers until `stop` is cancelled.
-    pub async fn start(_config: Config, _store: Store, _stop: CancellationToken, _tasks: &TaskTracker) -> std::io::Result<Peers> {
+    pub async fn start(
+        _config: Config,
+        _store: Store,
+        _stop: CancellationToken,
+        _tasks: &TaskTracker,
+    ) -> std::io::Result<Peers> {
         unimplemented!("skeleton")
     }
     /// Answers a WHEP offer for a stream. `reached_at` is the local address that the HTTP request came in on: a

@@ -10,8 +10,8 @@ pub mod error;
 pub mod follow;
 pub mod outbound;
 pub mod records;
-pub mod stream;
 mod store_impl;
+pub mod stream;
 
 pub use error::{Error, Kind};
 pub use follow::{Followed, Follower, LiveFragment, LiveFrame};

@@ -1,8 +1,8 @@
 //! The store's public face.
 
+use crate::Error;
 use crate::records::{Alert, Camera, Delivery, Detection, Rule, Target};
 use crate::stream::{Range, Stream};
-use crate::Error;
 use media::{FragmentMeta, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -167,15 +167,30 @@ impl Store {
         unimplemented!("skeleton")
     }
     /// Detections of a stream in a range, oldest first, at most `limit`.
-    pub async fn detections(&self, _stream: &StreamName, _range: Range, _limit: usize) -> Result<Vec<Detection>, Error> {
+    pub async fn detections(
+        &self,
+        _stream: &StreamName,
+        _range: Range,
+        _limit: usize,
+    ) -> Result<Vec<Detection>, Error> {
         unimplemented!("skeleton")
     }
     /// Stores an alert with its snapshot and one pending delivery per target, in one transaction.
-    pub async fn raise_alert(&self, _alert: Alert, _snapshot_jpeg: Vec<u8>, _targets: &[StreamName]) -> Result<(), Error> {
+    pub async fn raise_alert(
+        &self,
+        _alert: Alert,
+        _snapshot_jpeg: Vec<u8>,
+        _targets: &[StreamName],
+    ) -> Result<(), Error> {
         unimplemented!("skeleton")
     }
     /// Alerts, newest first, older than `before` (an alert id), of one stream or all, at most `limit`.
-    pub async fn alerts(&self, _stream: Option<&StreamName>, _before: Option<&str>, _limit: usize) -> Result<Vec<Alert>, Error> {
+    pub async fn alerts(
+        &self,
+        _stream: Option<&StreamName>,
+        _before: Option<&str>,
+        _limit: usize,
+    ) -> Result<Vec<Alert>, Error> {
         unimplemented!("skeleton")
     }
     /// Alerts of a stream in a range of producer time, oldest first, at most `limit`.

@@ -32,6 +32,11 @@ pub struct App {
 }
 
 /// Serves until `stop` is cancelled, then lets open requests end for at most two seconds. The listener is already bound.
-pub async fn serve(_app: App, _listener: tokio::net::TcpListener, _stop: CancellationToken, _tasks: &TaskTracker) -> std::io::Result<SocketAddr> {
+pub async fn serve(
+    _app: App,
+    _listener: tokio::net::TcpListener,
+    _stop: CancellationToken,
+    _tasks: &TaskTracker,
+) -> std::io::Result<SocketAddr> {
     unimplemented!("skeleton")
 }

@@ -1,0 +1,5 @@
+//! The subcommands, a file each.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod serve;

@@ -1,0 +1,3 @@
+//! What the demo brings along: the camera with its scene, and the receiver of alerts.
+
+pub(crate) mod receiver;

@@ -1,0 +1,198 @@
+//! Start and stop of the server, top to bottom. `Running::stop` is what a signal runs.
+
+use crate::config::Config;
+use crate::credentials::{self, Credentials};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::{Clock, Store};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+/// Time that one stage of stopping may take. Five stages stay within the five seconds that are promised.
+const STAGE: Duration = Duration::from_millis(1000);
+
+/// Why the server did not start: one line, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// The configuration is wrong (exit code 2).
+    pub(crate) fn config(text: impl fmt::Display) -> Self {
+        Failure { text: text.to_string(), code: 2 }
+    }
+    /// Anything else (exit code 1).
+    pub(crate) fn other(text: impl fmt::Display) -> Self {
+        Failure { text: text.to_string(), code: 1 }
+    }
+    /// The process's exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Tasks of one stage, which are told to stop together.
+#[derive(Default)]
+struct Stage {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Stage {
+    async fn stop(&self, name: &str) {
+        self.stop.cancel();
+        self.tasks.close();
+        match tokio::time::timeout(STAGE, self.tasks.wait()).await {
+            Ok(()) => info!("{name} stopped"),
+            Err(_) => warn!("{name} did not stop within {} ms; {} tasks are left", STAGE.as_millis(), self.tasks.len()),
+        }
+    }
+}
+
+/// A running server.
+pub(crate) struct Running {
+    /// Where the page is.
+    pub(crate) http: SocketAddr,
+    /// Who may sign in.
+    pub(crate) credentials: Credentials,
+    store: Store,
+    surface: Stage,
+    sources: Stage,
+    viewers: Stage,
+    watches: Stage,
+}
+
+impl Running {
+    /// Starts everything; on an error nothing is left running.
+    pub(crate) async fn start(config: Config, metrics: PrometheusHandle) -> Result<Running, Failure> {
+        let environment = credentials::from_environment().map_err(Failure::config)?;
+        let listener = tokio::net::TcpListener::bind(config.listen).await.map_err(|e| {
+            Failure::other(format!(
+                "the HTTP address {} cannot be bound: {e} (choose another with --listen)",
+                config.listen
+            ))
+        })?;
+        let http = listener.local_addr().map_err(Failure::other)?;
+
+        let clock: Clock = Arc::new(now);
+        let store = Store::open(config.store.clone(), clock).await.map_err(Failure::other)?;
+        info!(data = %config.data.display(), "store open");
+        match Self::start_on(&store, listener, http, config, metrics, environment).await {
+            Ok(running) => Ok(running),
+            Err(failure) => {
+                let _ = store.stop().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn start_on(
+        store: &Store,
+        listener: tokio::net::TcpListener,
+        http: SocketAddr,
+        config: Config,
+        metrics: PrometheusHandle,
+        environment: Option<web::Root>,
+    ) -> Result<Running, Failure> {
+        let credentials = credentials::resolve(store, environment).await.map_err(Failure::other)?;
+        apply(store, &config).await.map_err(Failure::other)?;
+        let (surface, sources, viewers, watches) = Default::default();
+        let running = Running { http, credentials, store: store.clone(), surface, sources, viewers, watches };
+
+        let mut webrtc = config.webrtc.clone();
+        let media = *webrtc.listen.get_or_insert(http);
+        let Stage { stop, tasks } = &running.viewers;
+        let peers = signaling::Peers::start(webrtc, store.clone(), stop.clone(), tasks)
+            .await
+            .map_err(|e| Failure::other(format!("the WebRTC address {media} (UDP) cannot be bound: {e}")))?;
+        info!(address = %peers.local_addr(), "WebRTC ready");
+
+        let Stage { stop, tasks } = &running.sources;
+        let cameras = ingest::Cameras::start(config.ingest.clone(), store.clone(), stop.clone(), tasks);
+        info!("cameras started");
+
+        let Stage { stop, tasks } = &running.watches;
+        let chosen = config.detection.onnxruntime.is_some() || config.detection.model.is_some();
+        match ml::Watches::start(config.detection.clone(), store.clone(), stop.clone(), tasks).await {
+            Ok(_) => info!("detection ready"),
+            // What the operator named must work; what nobody asked for must not keep cameras from being recorded.
+            Err(e) if chosen => return Err(running.abandon(format!("detection cannot start: {e}")).await),
+            Err(e) => warn!("detection is off: {e}"),
+        }
+
+        let app = web::App { store: store.clone(), cameras, peers, metrics, root: running.credentials.root.clone() };
+        let Stage { stop, tasks } = &running.surface;
+        web::serve(app, listener, stop.clone(), tasks).await.map_err(Failure::other)?;
+        info!(address = %http, "HTTP ready");
+        Ok(running)
+    }
+
+    async fn abandon(self, text: String) -> Failure {
+        self.stop().await;
+        Failure::other(text)
+    }
+
+    /// Stops in order: no new requests, sources end their fragments, viewers and watches end, the store commits.
+    pub(crate) async fn stop(self) {
+        self.surface.stop("HTTP").await;
+        self.sources.stop("cameras").await;
+        self.viewers.stop("WebRTC").await;
+        self.watches.stop("detection").await;
+        match within_a_stage(self.store.stop()).await {
+            Some(Ok(())) => info!("store closed"),
+            Some(Err(e)) => warn!("the store did not close cleanly: {e}"),
+            None => warn!("the store did not close within {} ms", STAGE.as_millis()),
+        }
+    }
+}
+
+async fn within_a_stage<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(STAGE, future).await.ok()
+}
+
+/// The wall clock, read here and nowhere in the pure parts.
+fn now() -> media::UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    media::UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Makes the catalog say what the configuration file says: entries that left the file leave the catalog.
+async fn apply(store: &Store, config: &Config) -> Result<(), store::Error> {
+    for target in store.targets().await?.into_iter().filter(|t| t.from_config) {
+        if !config.targets.iter().any(|t| t.name() == &target.name) {
+            store.delete_target(&target.name).await?;
+        }
+    }
+    for rule in store.rules().await?.into_iter().filter(|r| r.from_config) {
+        if !config.rules.iter().any(|r| r.name() == &rule.name) {
+            store.delete_rule(&rule.name).await?;
+        }
+    }
+    for camera in store.cameras().await?.into_iter().filter(|c| c.from_config) {
+        if !config.cameras.iter().any(|c| c.name() == &camera.stream) {
+            store.delete_camera(&camera.stream).await?;
+        }
+    }
+    for camera in &config.cameras {
+        store.put_camera(camera.clone().into()).await?;
+    }
+    for target in &config.targets {
+        store.put_target(target.clone().into()).await?;
+    }
+    for rule in &config.rules {
+        store.put_rule(rule.clone().into()).await?;
+    }
+    Ok(())
+}
