@@ -1,6 +1,6 @@
 //! Fragments, and the three events that every way in yields.
 
-use crate::{Chunks, FragmentNumber, Frame, Header, HeaderId, UnixMillis};
+use crate::{Chunks, FragmentNumber, Frame, Header, HeaderId, UnixMillis, mkv};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -111,4 +111,16 @@ pub struct Fragment {
     pub header: Arc<Header>,
     /// The cluster element, byte for byte as stored.
     pub cluster: Chunks,
+}
+
+impl Fragment {
+    /// Its frames in decode order. Payloads are slices of the cluster, which is copied once if it is in pieces.
+    pub fn frames(&self) -> Result<Vec<Frame>, mkv::Error> {
+        mkv::parse_cluster(&self.header, &self.cluster.to_bytes())
+    }
+
+    /// A playable Matroska file of this fragment alone: the header's bytes, then the cluster's. Nothing is copied.
+    pub fn to_mkv(&self) -> Chunks {
+        std::iter::once(&self.header.bytes).chain(self.cluster.parts()).cloned().collect()
+    }
 }

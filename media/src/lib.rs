@@ -10,6 +10,7 @@ pub mod chunks;
 pub mod fragment;
 pub mod frame;
 pub mod header;
+pub mod mkv;
 pub mod names;
 pub mod number;
 pub mod time;
@@ -23,3 +24,6 @@ pub use names::StreamName;
 pub use number::FragmentNumber;
 pub use time::{UnixMicros, UnixMillis};
 pub use track::{Track, TrackKind};
+
+#[cfg(test)]
+mod testing;
