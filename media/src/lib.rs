@@ -6,10 +6,16 @@
 //! What does not: anything that asks the time, draws randomness, or touches a socket, a file or a task
 //! (invariant 9). The caller passes `now` and random bits in.
 
+pub mod aac;
+mod bits;
 pub mod chunks;
+mod describe;
 pub mod fragment;
+pub mod fragmenter;
 pub mod frame;
+pub mod h264;
 pub mod header;
+pub mod hevc;
 pub mod mkv;
 pub mod names;
 pub mod number;
@@ -17,7 +23,9 @@ pub mod time;
 pub mod track;
 
 pub use chunks::Chunks;
+pub use describe::{codecs, describe};
 pub use fragment::{Cause, Event, Fragment, FragmentMeta, Start};
+pub use fragmenter::Fragmenter;
 pub use frame::Frame;
 pub use header::{Header, HeaderId};
 pub use names::StreamName;
