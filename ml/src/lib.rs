@@ -1,9 +1,33 @@
 //! Watching streams: decode, detect, rules, alerts, webhooks.
+//!
+//! What belongs here: everything from a followed frame to a delivered alert. What does not: recording (a watch that falls
+//! behind loses pictures, never fragments), HTTP served to anyone, the rules' storage.
 
+pub mod decode;
+mod deliver;
+pub mod detector;
+mod engine;
+pub mod image;
+pub mod layout;
+mod post;
+pub mod postprocess;
+pub mod preprocess;
+pub mod rules;
+pub mod runtime;
+mod see;
+pub mod snapshot;
+mod watch;
+pub mod webhook;
+
+use crate::{
+    deliver::DeliverTask, detector::Detector, engine::Engine, layout::Layout, post::Poster, runtime::Runtime,
+    watch::WatchesTask,
+};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 use store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 /// Settings of detection and of alert deliveries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,17 +54,48 @@ pub struct StartError(pub String);
 
 /// The running watches and the delivery of alerts. Cheap to clone.
 #[derive(Clone)]
-pub struct Watches {}
+pub struct Watches {
+    layout: Arc<Layout>,
+}
 
 impl Watches {
     /// Loads the runtime and the model (once), then watches each stream that a rule names, and delivers alerts, following
     /// the catalog's changes until `stop` is cancelled.
     pub async fn start(
-        _config: Config,
-        _store: Store,
-        _stop: CancellationToken,
-        _tasks: &TaskTracker,
+        config: Config,
+        store: Store,
+        stop: CancellationToken,
+        tasks: &TaskTracker,
     ) -> Result<Watches, StartError> {
-        unimplemented!("skeleton")
+        // Reading and optimising a model takes a moment.
+        let loaded = tokio::task::spawn_blocking(move || (load(&config), Poster::new())).await;
+        let (detector, poster) = loaded.map_err(|e| StartError(format!("loading the detector broke off: {e}")))?;
+        let detector = detector?;
+        let layout = Arc::new(detector.layout().clone());
+        tracing::info!(width = layout.width, height = layout.height, classes = layout.names.len(), "detector loaded");
+        let (engine, ended) =
+            Engine::start(detector).map_err(|e| StartError(format!("no thread for detection: {e}")))?;
+        let deliver = DeliverTask::new(store.clone(), poster, stop.clone());
+        let watches = WatchesTask { store, engine: engine.clone(), stop: stop.clone(), tasks: tasks.clone() };
+        tasks.spawn(watches.run().instrument(tracing::info_span!("watches")));
+        tasks.spawn(deliver.run().instrument(tracing::info_span!("deliveries")));
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            engine.close();
+            // An error says that the thread is gone, which is what is waited for.
+            let _ = ended.await;
+        });
+        Ok(Watches { layout })
     }
+
+    /// The names of the classes that the loaded model finds.
+    pub fn classes(&self) -> &[String] {
+        &self.layout.names
+    }
+}
+
+fn load(config: &Config) -> Result<Detector, StartError> {
+    let runtime = Runtime::load(config.onnxruntime.as_deref())?;
+    let model = config.model.as_deref().ok_or_else(|| StartError("no detection model is given (ml.model)".into()))?;
+    Detector::from_file(&runtime, model, config.threads).map_err(|e| StartError(e.to_string()))
 }

@@ -1,0 +1,300 @@
+//! The outbox worker: takes due deliveries, posts them, writes back what became of each.
+//!
+//! The catalog is the queue, so a restart goes on where the last one stopped, and a delivery that was posted but not yet
+//! written back is posted again: at least once, with the alert's id to drop repeats by.
+
+use crate::{
+    post::{Failure, Poster},
+    webhook::{self, GIVE_UP_AFTER_MS},
+};
+use bytes::Bytes;
+use media::{StreamName, UnixMillis};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use store::{
+    Error, Kind, Notice, Store,
+    outbound::Reach,
+    records::{Delivery, DeliveryState, Target},
+};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// Deliveries under way at once, over all targets.
+const AT_ONCE: usize = 32;
+/// Deliveries under way at once to one target: a slow one holds up only itself.
+const PER_TARGET: usize = 2;
+/// Due deliveries read at once.
+const BATCH: usize = 1_000;
+/// How far deliveries that do not fit are put off when a single target fills the whole batch, in ms.
+const PUT_OFF_MS: i64 = 30_000;
+/// Longest sleep between two looks at the outbox: notices may be lost.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// Runs until `stop`.
+pub(crate) struct DeliverTask {
+    store: Store,
+    poster: Poster,
+    stop: CancellationToken,
+    running: JoinSet<(u64, StreamName)>,
+    busy: HashSet<u64>,
+    per_target: HashMap<StreamName, usize>,
+}
+
+impl DeliverTask {
+    pub(crate) fn new(store: Store, poster: Poster, stop: CancellationToken) -> DeliverTask {
+        DeliverTask { store, poster, stop, running: JoinSet::new(), busy: HashSet::new(), per_target: HashMap::new() }
+    }
+
+    pub(crate) async fn run(mut self) {
+        tracing::info!("delivery of alerts started");
+        let mut notices = self.store.notices();
+        let stop = self.stop.clone();
+        loop {
+            let sleep = self.round().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the outbox cannot be read; trying again");
+                LONGEST_SLEEP
+            });
+            let wake = tokio::time::sleep(sleep);
+            tokio::pin!(wake);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return self.end().await,
+                    () = &mut wake => break,
+                    Some(ended) = self.running.join_next() => {
+                        self.ended(ended);
+                        break;
+                    }
+                    notice = notices.recv() => match notice {
+                        Ok(Notice::Alert(_) | Notice::Targets) | Err(RecvError::Lagged(_)) => break,
+                        // Written by this task itself, and by a redrive: look, but not at once for each.
+                        Ok(Notice::Deliveries) if wake.deadline() > tokio::time::Instant::now() + Duration::from_millis(100) => {
+                            wake.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(100));
+                        }
+                        Ok(_) => {}
+                        Err(RecvError::Closed) => return self.end().await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Attempts under way are dropped: their deliveries are still pending in the catalog.
+    async fn end(mut self) {
+        self.running.shutdown().await;
+        tracing::info!("delivery of alerts ended");
+    }
+
+    fn ended(&mut self, ended: Result<(u64, StreamName), JoinError>) {
+        match ended {
+            Ok((id, target)) => self.release(id, &target),
+            Err(error) if error.is_cancelled() => {}
+            // Which one it was is lost: all are free again, at the cost of a repeat.
+            Err(error) => {
+                tracing::error!(%error, "a delivery panicked; going on");
+                self.running.abort_all();
+                self.busy.clear();
+                self.per_target.clear();
+            }
+        }
+    }
+
+    fn release(&mut self, id: u64, target: &StreamName) {
+        // After a panic the books were cleared already.
+        if self.busy.remove(&id)
+            && let Some(count) = self.per_target.get_mut(target)
+        {
+            *count = count.saturating_sub(1);
+        }
+        self.per_target.retain(|_, count| *count > 0);
+    }
+
+    /// Starts what is due and fits; returns how long to sleep.
+    async fn round(&mut self) -> Result<Duration, Error> {
+        let now = self.store.now();
+        let oldest = self.store.oldest_pending().await?;
+        let age_ms = oldest.map_or(0, |at| now.0.saturating_sub(at.0).max(0));
+        metrics::gauge!("vidicon_webhook_oldest_pending_seconds").set(age_ms as f64 / 1000.0);
+        let due = self.store.due_deliveries(now, BATCH).await?;
+        let full = due.len() == BATCH;
+        let targets: HashMap<StreamName, Arc<Target>> = match due.is_empty() {
+            true => HashMap::new(),
+            false => self.store.targets().await?.into_iter().map(|t| (t.name.clone(), Arc::new(t))).collect(),
+        };
+        let mut left_over = false;
+        for delivery in due {
+            if self.busy.contains(&delivery.id) {
+                continue;
+            }
+            let target = delivery.target.clone();
+            let under_way = self.per_target.get(&target).copied().unwrap_or(0);
+            if under_way >= PER_TARGET && full {
+                // One target's backlog fills all that is read at once: out of the way of the others.
+                let next_at = now.plus(PUT_OFF_MS);
+                self.store.update_delivery(&Delivery { next_at, ..delivery }).await?;
+            } else if under_way >= PER_TARGET || self.running.len() >= AT_ONCE {
+                left_over = true;
+            } else {
+                self.start(delivery, targets.get(&target).cloned());
+            }
+        }
+        if left_over || full {
+            // The end of an attempt wakes this task earlier.
+            return Ok(if full { Duration::from_millis(50) } else { Duration::from_secs(1) });
+        }
+        let next = self.store.next_delivery_at().await?;
+        let until = next
+            .map_or(LONGEST_SLEEP, |at| Duration::from_millis(at.0.saturating_sub(self.store.now().0).max(0) as u64));
+        // What is under way stays "due" in the catalog until it is written back.
+        let least = if self.running.is_empty() { Duration::from_millis(5) } else { Duration::from_millis(500) };
+        Ok(until.clamp(least, LONGEST_SLEEP))
+    }
+
+    fn start(&mut self, delivery: Delivery, target: Option<Arc<Target>>) {
+        self.busy.insert(delivery.id);
+        *self.per_target.entry(delivery.target.clone()).or_default() += 1;
+        let attempt = Attempt { store: self.store.clone(), poster: self.poster.clone(), target };
+        let span = tracing::info_span!("deliver", target = %delivery.target, alert = %delivery.alert);
+        self.running.spawn(attempt.run(delivery).instrument(span));
+    }
+}
+
+/// One attempt of one delivery.
+struct Attempt {
+    store: Store,
+    poster: Poster,
+    target: Option<Arc<Target>>,
+}
+
+impl Attempt {
+    async fn run(self, delivery: Delivery) -> (u64, StreamName) {
+        let (id, name) = (delivery.id, delivery.target.clone());
+        let started = Instant::now();
+        let result = self.post(&delivery).await;
+        let label = name.to_string();
+        metrics::histogram!("vidicon_webhook_seconds", "target" => label.clone())
+            .record(started.elapsed().as_secs_f64());
+        let after = outcome(delivery, result, self.store.now(), uuid::Uuid::now_v7().as_u128() as u32);
+        let state = match after.state {
+            DeliveryState::Delivered => "delivered",
+            DeliveryState::Pending => "retry",
+            DeliveryState::Dead => "dead",
+        };
+        metrics::counter!("vidicon_webhook_attempts_total", "target" => label, "outcome" => state).increment(1);
+        match (&after.state, &after.last_error) {
+            (DeliveryState::Delivered, _) => tracing::info!(attempts = after.attempts, "delivered"),
+            (DeliveryState::Pending, error) => {
+                tracing::warn!(attempts = after.attempts, ?error, "not delivered; will be tried again")
+            }
+            (DeliveryState::Dead, error) => {
+                tracing::error!(attempts = after.attempts, ?error, "given up; can be driven again")
+            }
+        }
+        if let Err(error) = self.store.update_delivery(&after).await {
+            tracing::warn!(%error, "the state of a delivery cannot be written; it will be sent again");
+            // Not at once: the catalog may be in trouble.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        (id, name)
+    }
+
+    async fn post(&self, delivery: &Delivery) -> Result<(), Refused> {
+        let target = self.target.as_ref().ok_or_else(|| Refused::Never("the target was removed".into()))?;
+        let gone = |e: Error| match e.kind() {
+            Kind::NotFound => Refused::Never(format!("the alert is gone: {e}")),
+            _ => Refused::Later(e.to_string()),
+        };
+        let alert = self.store.alert(&delivery.alert).await.map_err(gone)?;
+        let snapshot = self.store.snapshot(&delivery.alert).await.map_err(gone)?;
+        let body = Bytes::from(webhook::body(&alert, &snapshot));
+        let signed = webhook::sign(&target.secret, &alert.id, self.store.now(), &body);
+        let headers = [
+            ("webhook-id", signed.id),
+            ("webhook-timestamp", signed.timestamp),
+            ("webhook-signature", signed.standard),
+            ("x-vidicon-signature", signed.vidicon),
+        ];
+        let reach = if target.allow_local { Reach::Local } else { Reach::Public };
+        let posted = self.poster.post(&target.url, reach, &headers, body).await;
+        posted.map_err(|Failure { status, reason }| {
+            if status.is_some_and(|s| s.is_client_error() && s.as_u16() != 408 && s.as_u16() != 429) {
+                tracing::warn!(%reason, "the target refuses; its settings are probably wrong");
+            }
+            Refused::Later(reason)
+        })
+    }
+}
+
+/// Why an attempt failed.
+enum Refused {
+    /// A retry may help.
+    Later(String),
+    /// No retry will.
+    Never(String),
+}
+
+/// The delivery after an attempt at `now`, pure.
+fn outcome(before: Delivery, result: Result<(), Refused>, now: UnixMillis, jitter: u32) -> Delivery {
+    let attempts = before.attempts.saturating_add(1);
+    let next_at = now.plus(webhook::pause_ms(attempts, jitter) as i64);
+    // A delivery that was driven again has its first failures behind it; it gets this one chance more each time.
+    let too_old = now.0.saturating_sub(before.created_at.0) >= GIVE_UP_AFTER_MS;
+    let (state, last_error) = match result {
+        Ok(()) => (DeliveryState::Delivered, None),
+        Err(Refused::Later(reason)) if too_old => (DeliveryState::Dead, Some(reason)),
+        Err(Refused::Later(reason)) => (DeliveryState::Pending, Some(reason)),
+        Err(Refused::Never(reason)) => (DeliveryState::Dead, Some(reason)),
+    };
+    Delivery { state, attempts, next_at, last_error, ..before }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending() -> Delivery {
+        let target = "hook".parse().expect("a name");
+        let start = UnixMillis(1_000_000);
+        Delivery {
+            id: 1,
+            alert: "a".into(),
+            target,
+            state: DeliveryState::Pending,
+            attempts: 0,
+            created_at: start,
+            next_at: start,
+            last_error: None,
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_tried_for_a_day_and_then_dead() {
+        let mut delivery = pending();
+        let mut now = delivery.created_at;
+        while delivery.state == DeliveryState::Pending {
+            delivery = outcome(delivery, Err(Refused::Later("down".into())), now, 7_919);
+            assert!(delivery.next_at > now);
+            now = delivery.next_at;
+        }
+        assert_eq!(delivery.state, DeliveryState::Dead);
+        assert_eq!(delivery.last_error.as_deref(), Some("down"));
+        let lasted = now.0 - delivery.created_at.0;
+        assert!(lasted >= GIVE_UP_AFTER_MS && delivery.attempts > 200, "{lasted} ms, {} attempts", delivery.attempts);
+    }
+
+    #[test]
+    fn what_no_retry_helps_is_dead_at_once_and_success_clears_the_error() {
+        let now = UnixMillis(2_000_000);
+        let dead = outcome(pending(), Err(Refused::Never("removed".into())), now, 0);
+        assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 1));
+        let failed = outcome(pending(), Err(Refused::Later("500".into())), now, 0);
+        let delivered = outcome(failed, Ok(()), now, 0);
+        assert_eq!((delivered.state, delivered.attempts, delivered.last_error), (DeliveryState::Delivered, 2, None));
+    }
+}

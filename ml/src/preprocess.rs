@@ -1,0 +1,188 @@
+//! From a picture to a model's input: scaling as OpenCV's INTER_LINEAR does, colour, letterbox. No allocation per picture
+//! once the sizes are known.
+//!
+//! Luma and chroma are scaled first and become colours at the small size: both steps are linear, so the order makes no
+//! difference but for clipping, and the colour arithmetic runs on the model's pixels instead of the camera's.
+
+use crate::image::{Image, Matrix, Plane};
+use crate::layout::Pixels;
+
+/// Grey of the padding, as YOLOX was trained with.
+pub const PAD: u8 = 114;
+
+/// Where the samples of one axis come from: target sample i mixes source samples `low[i]` and `high[i]`.
+#[derive(Default)]
+struct Axis {
+    source: usize,
+    target: usize,
+    low: Vec<u32>,
+    high: Vec<u32>,
+    /// Weight of `high`, in 1/256.
+    weight: Vec<u16>,
+}
+
+impl Axis {
+    /// Centres are aligned as OpenCV does: (i + ½) · source / target − ½, held at the edges. `halves` is 2 for chroma: the
+    /// full-size axis is mapped first, then onto samples that lie between its pixels.
+    fn fit(&mut self, source: usize, target: usize, full: usize) {
+        if (self.source, self.target) == (source, target) {
+            return;
+        }
+        (self.source, self.target) = (source, target);
+        self.low.clear();
+        self.high.clear();
+        self.weight.clear();
+        for i in 0..target {
+            let at = (i as f64 + 0.5) * full as f64 / target as f64 - 0.5;
+            let at = if source == full { at } else { (at + 0.5) / 2.0 - 0.5 };
+            let at = at.clamp(0.0, (source - 1) as f64);
+            let low = at.floor();
+            self.low.push(low as u32);
+            self.high.push((low as u32 + 1).min(source as u32 - 1));
+            self.weight.push(((at - low) * 256.0).round() as u16);
+        }
+    }
+}
+
+/// Scales one channel; keeps its tables and its row between pictures.
+#[derive(Default)]
+struct Channel {
+    across: Axis,
+    down: Axis,
+    /// Two source rows mixed, each sample × 256.
+    mixed: Vec<u16>,
+    /// One target row.
+    row: Vec<f32>,
+}
+
+impl Channel {
+    fn fit(&mut self, size: (usize, usize), full: (usize, usize), target: (usize, usize)) {
+        self.across.fit(size.0, target.0, full.0);
+        self.down.fit(size.1, target.1, full.1);
+        self.row.resize(target.0, 0.0);
+    }
+
+    /// Fills `row` with target row `y`.
+    fn scale_row(&mut self, plane: &Plane<'_>, y: usize) {
+        let width = self.across.source;
+        let upper = plane.row(self.down.low[y] as usize, width);
+        let lower = plane.row(self.down.high[y] as usize, width);
+        let weight = self.down.weight[y].min(256);
+        self.mixed.clear();
+        // 255 · 256 fits in 16 bits, so this runs many samples at a time.
+        self.mixed
+            .extend(upper.iter().zip(lower).map(|(a, b)| u16::from(*a) * (256 - weight) + u16::from(*b) * weight));
+        let step = plane.step;
+        let columns = self.across.low.iter().zip(&self.across.high).zip(&self.across.weight);
+        for (target, ((low, high), weight)) in self.row.iter_mut().zip(columns) {
+            let (a, b) = (u32::from(self.mixed[*low as usize * step]), u32::from(self.mixed[*high as usize * step]));
+            let weight = u32::from(*weight);
+            *target = (a * (256 - weight) + b * weight) as f32 * (1.0 / 65_536.0);
+        }
+    }
+}
+
+/// Scales pictures to a size, row by row. Reused, so that its tables are made once per camera size.
+#[derive(Default)]
+pub struct Scaler {
+    channels: [Channel; 3],
+}
+
+impl Scaler {
+    /// Scales `image` to `width` × `height` (both at least 1) and gives each row as red, green, blue in 0–255.
+    pub fn rows(&mut self, image: &Image<'_>, width: usize, height: usize, mut row: impl FnMut(usize, [&[f32]; 3])) {
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            channel.fit(image.channel_size(at), (image.width, image.height), (width, height));
+        }
+        for y in 0..height {
+            for (channel, plane) in self.channels.iter_mut().zip(&image.channels) {
+                channel.scale_row(plane, y);
+            }
+            let [a, b, c] = &mut self.channels;
+            if let Some(matrix) = image.matrix {
+                to_rgb(matrix, &mut a.row, &mut b.row, &mut c.row);
+            }
+            row(y, [&a.row, &b.row, &c.row]);
+        }
+    }
+}
+
+/// Y, U, V to red, green, blue in place.
+fn to_rgb(matrix: Matrix, y: &mut [f32], u: &mut [f32], v: &mut [f32]) {
+    let Matrix { kr, kb, full_range } = matrix;
+    let kg = 1.0 - kr - kb;
+    let (black, luma, chroma) = if full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
+    let (red_v, blue_u) = (2.0 * (1.0 - kr) * chroma, 2.0 * (1.0 - kb) * chroma);
+    let (green_u, green_v) = (blue_u * kb / kg, red_v * kr / kg);
+    for ((y, u), v) in y.iter_mut().zip(u.iter_mut()).zip(v.iter_mut()) {
+        let (light, blue, red) = ((*y - black) * luma, *u - 128.0, *v - 128.0);
+        *y = (light + red_v * red).clamp(0.0, 255.0);
+        *u = (light - green_u * blue - green_v * red).clamp(0.0, 255.0);
+        *v = (light + blue_u * blue).clamp(0.0, 255.0);
+    }
+}
+
+/// A model's input tensor and how the last picture lies in it.
+pub struct Letterbox {
+    width: usize,
+    height: usize,
+    pixels: Pixels,
+    scaler: Scaler,
+    tensor: Vec<f32>,
+    filled: (usize, usize),
+}
+
+impl Letterbox {
+    /// A tensor `[1, 3, height, width]`, all padding.
+    pub fn new(width: usize, height: usize, pixels: Pixels) -> Letterbox {
+        let pad = match pixels {
+            Pixels::Bgr255 => f32::from(PAD),
+            Pixels::Rgb01 => f32::from(PAD) / 255.0,
+        };
+        Letterbox {
+            width,
+            height,
+            pixels,
+            scaler: Scaler::default(),
+            tensor: vec![pad; 3 * width * height],
+            filled: (0, 0),
+        }
+    }
+
+    /// Puts a picture into the top left corner, as large as fits; returns input pixels per picture pixel.
+    pub fn fill(&mut self, image: &Image<'_>) -> f32 {
+        let scale = (self.width as f64 / image.width as f64).min(self.height as f64 / image.height as f64);
+        let width = ((image.width as f64 * scale) as usize).clamp(1, self.width);
+        let height = ((image.height as f64 * scale) as usize).clamp(1, self.height);
+        if self.filled != (width, height) {
+            // Another camera's picture may have covered more: the rest must be padding again.
+            *self = Letterbox {
+                scaler: std::mem::take(&mut self.scaler),
+                ..Letterbox::new(self.width, self.height, self.pixels)
+            };
+            self.filled = (width, height);
+        }
+        let (row_len, plane_len) = (self.width, self.width * self.height);
+        let (order, factor) = match self.pixels {
+            Pixels::Bgr255 => ([2, 1, 0], 1.0),
+            Pixels::Rgb01 => ([0, 1, 2], 1.0 / 255.0),
+        };
+        let tensor = &mut self.tensor;
+        self.scaler.rows(image, width, height, |y, rgb| {
+            for (plane, channel) in order.into_iter().enumerate() {
+                let target = &mut tensor[plane * plane_len + y * row_len..][..width];
+                target.iter_mut().zip(rgb[channel]).for_each(|(t, s)| *t = *s * factor);
+            }
+        });
+        scale as f32
+    }
+
+    /// The tensor's numbers.
+    pub fn tensor(&self) -> &[f32] {
+        &self.tensor
+    }
+}
+
+#[cfg(test)]
+#[path = "preprocess_tests.rs"]
+mod tests;
