@@ -1,9 +1,31 @@
 //! Media in: camera sources over RTSP (and GStreamer pipelines), and the supervisor that keeps them running.
+//!
+//! What belongs here: connecting to sources, their clocks, and turning what they send into the events of the fragment
+//! model. The pure parts are [`clock`], [`access_unit`] and [`backoff`]; sources yield items (`source`), `recorder` makes
+//! events of them, `camera` and `supervisor` are the tasks.
+//!
+//! What does not: byte formats (`media`), storage, HTTP.
+
+pub mod access_unit;
+mod address;
+pub mod backoff;
+mod camera;
+pub mod clock;
+mod failure;
+mod gst_source;
+mod probe;
+mod recorder;
+mod rtsp;
+mod source;
+mod supervisor;
 
 use media::{StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
 use store::{Store, records::Camera};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 /// Settings of camera sources.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +49,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// One of `bad_url`, `unresolved`, `forbidden_address`, `refused`, `timeout`, `unauthorized`, `not_found`, `not_rtsp`,
-    /// `no_supported_codec`, `lost`, `protocol`, `pipeline`.
+    /// `no_supported_codec`, `lost`, `protocol`, `pipeline`, `store`.
     pub code: &'static str,
     /// A sentence that names what, where and why. Never holds a password.
     pub message: String,
@@ -87,23 +109,46 @@ pub struct Probe {
 
 /// The supervisor of all cameras. Cheap to clone.
 #[derive(Clone)]
-pub struct Cameras {}
+pub struct Cameras {
+    config: Config,
+    board: Arc<supervisor::Board>,
+}
 
 impl Cameras {
-    /// Starts pulling every camera of the catalog, and follows its changes until `stop` is cancelled.
-    pub fn start(_config: Config, _store: Store, _stop: CancellationToken, _tasks: &TaskTracker) -> Cameras {
-        unimplemented!("skeleton")
+    /// Starts pulling every camera of the catalog, and follows its changes until `stop` is cancelled. The tasks belong to
+    /// `tasks`; on a stop they complete their fragments and say good-bye to their cameras before they end.
+    pub fn start(config: Config, store: Store, stop: CancellationToken, tasks: &TaskTracker) -> Cameras {
+        let board = Arc::<supervisor::Board>::default();
+        let supervisor = supervisor::Supervisor {
+            config: config.clone(),
+            store,
+            board: board.clone(),
+            stop,
+            tasks: tasks.clone(),
+            running: HashMap::new(),
+            seen: HashSet::new(),
+        };
+        tasks.spawn(supervisor.run().instrument(tracing::info_span!("cameras")));
+        Cameras { config, board }
     }
+
     /// The state of a camera, if there is one of that name.
-    pub fn state(&self, _stream: &StreamName) -> Option<CameraState> {
-        unimplemented!("skeleton")
+    pub fn state(&self, stream: &StreamName) -> Option<CameraState> {
+        self.shared(stream).map(|shared| shared.state())
     }
-    /// How often a camera was reconnected.
-    pub fn reconnects(&self, _stream: &StreamName) -> u64 {
-        unimplemented!("skeleton")
+
+    /// How often a camera was reconnected: it became live again after it had been.
+    pub fn reconnects(&self, stream: &StreamName) -> u64 {
+        self.shared(stream).map_or(0, |shared| shared.reconnects())
     }
+
     /// Connects to a camera that need not be in the catalog, looks at it for at most three seconds, and says what it found.
-    pub async fn probe(&self, _camera: &Camera) -> Result<Probe, Failure> {
-        unimplemented!("skeleton")
+    pub async fn probe(&self, camera: &Camera) -> Result<Probe, Failure> {
+        let span = tracing::info_span!("probe", stream = %camera.stream);
+        probe::probe(&self.config, camera).instrument(span).await
+    }
+
+    fn shared(&self, stream: &StreamName) -> Option<Arc<camera::Shared>> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner).get(stream).cloned()
     }
 }
