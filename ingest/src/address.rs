@@ -31,7 +31,7 @@ pub(crate) struct Server {
 
 impl Address {
     /// Reads a camera's URL. The failure says what is wrong with it and never repeats credentials.
-    pub fn parse(text: &str) -> Result<Address, Failure> {
+    pub(crate) fn parse(text: &str) -> Result<Address, Failure> {
         let bad = |why: &str| Failure::new("bad_url", why);
         if let Some(pipeline) = text.strip_prefix("gst:") {
             let pipeline = pipeline.trim();
@@ -47,11 +47,19 @@ impl Address {
         let url = Url::parse(&plain).map_err(|e| bad(&format!("the URL cannot be read: {e}")))?;
         match url.scheme() {
             "rtsp" => {}
-            "rtsps" => return Err(bad("rtsps:// is not read directly; name a pipeline instead: gst:rtspsrc location=rtsps://… ! …")),
-            other => return Err(bad(&format!("a camera's URL begins with rtsp://, rtsp+gst:// or gst:, not with {other}:"))),
+            "rtsps" => {
+                return Err(bad(
+                    "rtsps:// is not read directly; name a pipeline instead: gst:rtspsrc location=rtsps://… ! …",
+                ));
+            }
+            other => {
+                return Err(bad(&format!("a camera's URL begins with rtsp://, rtsp+gst:// or gst:, not with {other}:")));
+            }
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("the URL holds a user name or password; they have fields of their own, so that they are never shown"));
+            return Err(bad(
+                "the URL holds a user name or password; they have fields of their own, so that they are never shown",
+            ));
         }
         let host = match url.host_str() {
             Some(host) if !host.is_empty() => host.trim_start_matches('[').trim_end_matches(']').to_owned(),
@@ -65,7 +73,7 @@ impl Address {
 
 impl Server {
     /// The addresses that may be connected to, judged now: a name may point elsewhere tomorrow.
-    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
+    pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
         let resolved = outbound::resolve(&self.host, self.port, Reach::Local).await;
         let addresses = resolved.map_err(|e| {
             let code = if e.kind() == store::Kind::Invalid { "forbidden_address" } else { "unresolved" };
@@ -78,14 +86,14 @@ impl Server {
     }
 
     /// The URL with the host replaced by a checked address, so that nothing resolves the name again.
-    pub fn url_at(&self, address: SocketAddr) -> Result<Url, Failure> {
+    pub(crate) fn url_at(&self, address: SocketAddr) -> Result<Url, Failure> {
         let mut url = self.url.clone();
         url.set_ip_host(address.ip()).map_err(|()| Failure::new("bad_url", "the URL cannot carry an address"))?;
         Ok(url)
     }
 
     /// Host, port and path for messages and logs: without the query, and with secrets in the path hidden.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         format!("{host}:{}{}", self.port, redact(self.url.path()))
     }
@@ -108,7 +116,9 @@ mod tests {
         assert_eq!(at.as_str(), "rtsp://10.0.0.7/live/main?password=x");
         let Ok(Address::RtspByGstreamer(server)) = Address::parse("rtsp+gst://[fe80::1]:8554/a") else { panic!("gst") };
         assert_eq!(server.shown(), "[fe80::1]:8554/a");
-        assert!(matches!(Address::parse("gst: videotestsrc ! appsink"), Ok(Address::Pipeline(p)) if p == "videotestsrc ! appsink"));
+        assert!(
+            matches!(Address::parse("gst: videotestsrc ! appsink"), Ok(Address::Pipeline(p)) if p == "videotestsrc ! appsink")
+        );
     }
 
     #[test]

@@ -6,7 +6,10 @@ use futures_util::FutureExt;
 use media::{Cause, UnixMillis};
 use metrics::{counter, gauge};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError, atomic::{AtomicU64, Ordering}};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 use std::time::Duration;
 use store::{Store, records::Camera};
 use tokio::time::Instant;
@@ -212,5 +215,9 @@ impl CameraTask {
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

@@ -132,7 +132,11 @@ impl Clock {
     /// The same, for a source whose wall clock was seen to be ahead of arrival by `lead_us` (see [`Clock::lead_us`]): a
     /// reconnect then needs no step when its first sender report comes.
     pub fn continuing(rates_hz: &[u32], lead_us: i64) -> Self {
-        Clock { tracks: rates_hz.iter().map(|rate| Track::new(*rate)).collect(), lead_us: lead_us.clamp(-2 * SANE_US, 2 * SANE_US), source: Source::Arrival }
+        Clock {
+            tracks: rates_hz.iter().map(|rate| Track::new(*rate)).collect(),
+            lead_us: lead_us.clamp(-2 * SANE_US, 2 * SANE_US),
+            source: Source::Arrival,
+        }
     }
 
     /// What times are derived from now.
@@ -274,7 +278,7 @@ impl Track {
     /// Slews or steps the offset to the target; whether it stepped.
     fn approach(&mut self, target_us: i64, advanced_us: i64, small_ppm: i64) -> bool {
         let error = target_us.saturating_sub(self.offset_us);
-        if error > JUMP_US || error < -BACK_US {
+        if !(-BACK_US..=JUMP_US).contains(&error) {
             self.offset_us = target_us;
             return true;
         }

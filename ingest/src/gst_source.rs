@@ -98,16 +98,26 @@ impl Session {
 
 fn build(text: &str) -> Result<gst::Bin, Failure> {
     gst::init().map_err(|e| Failure::new("pipeline", format!("GStreamer does not start: {e}")))?;
-    let element = gst::parse::launch(text).map_err(|e| Failure::new("pipeline", format!("GStreamer does not accept the pipeline: {}", tame(e.message()))))?;
-    element.downcast::<gst::Bin>().map_err(|_| Failure::new("pipeline", "the pipeline is a single element; it needs a source and `appsink name=video`"))
+    let element = gst::parse::launch(text).map_err(|e| {
+        Failure::new("pipeline", format!("GStreamer does not accept the pipeline: {}", tame(e.message())))
+    })?;
+    element.downcast::<gst::Bin>().map_err(|_| {
+        Failure::new("pipeline", "the pipeline is a single element; it needs a source and `appsink name=video`")
+    })
 }
 
 /// Runs a pipeline until it fails or nobody wants it any more.
 fn run(build: impl FnOnce() -> Result<gst::Bin, Failure>, sender: &Sender) -> Result<(), Failure> {
     let pipeline = build()?;
-    let video = sink(&pipeline, "video")?.ok_or_else(|| Failure::new("pipeline", "the pipeline has no element `appsink name=video`"))?;
+    let video = sink(&pipeline, "video")?
+        .ok_or_else(|| Failure::new("pipeline", "the pipeline has no element `appsink name=video`"))?;
     let audio = sink(&pipeline, "audio")?;
-    let tracks = Arc::new(Mutex::new(Tracks { video: None, audio: None, audio_until: audio.as_ref().map(|_| Instant::now() + AUDIO_WAIT), announced: false }));
+    let tracks = Arc::new(Mutex::new(Tracks {
+        video: None,
+        audio: None,
+        audio_until: audio.as_ref().map(|_| Instant::now() + AUDIO_WAIT),
+        announced: false,
+    }));
     connect(&video, VIDEO, VIDEO_CAPS, sender, &tracks);
     if let Some(audio) = &audio {
         connect(audio, AUDIO, AUDIO_CAPS, sender, &tracks);
@@ -117,7 +127,8 @@ fn run(build: impl FnOnce() -> Result<gst::Bin, Failure>, sender: &Sender) -> Re
     let outcome = match pipeline.set_state(gst::State::Playing) {
         Ok(_) => watch(&bus, sender),
         // The bus knows more than the return value.
-        Err(e) => watch_once(&bus, gst::ClockTime::ZERO).unwrap_or_else(|| Err(Failure::new("pipeline", format!("the pipeline does not start: {e}")))),
+        Err(e) => watch_once(&bus, gst::ClockTime::ZERO)
+            .unwrap_or_else(|| Err(Failure::new("pipeline", format!("the pipeline does not start: {e}")))),
     };
     // Streaming threads that wait for room are let go either by the recorder, which goes on taking, or by its end.
     if pipeline.set_state(gst::State::Null).is_err() {
@@ -129,7 +140,10 @@ fn run(build: impl FnOnce() -> Result<gst::Bin, Failure>, sender: &Sender) -> Re
 
 fn sink(pipeline: &gst::Bin, name: &str) -> Result<Option<AppSink>, Failure> {
     let Some(element) = pipeline.by_name(name) else { return Ok(None) };
-    element.downcast::<AppSink>().map(Some).map_err(|_| Failure::new("pipeline", format!("the element named {name} is no appsink")))
+    element
+        .downcast::<AppSink>()
+        .map(Some)
+        .map_err(|_| Failure::new("pipeline", format!("the element named {name} is no appsink")))
 }
 
 fn watch(bus: &gst::Bus, sender: &Sender) -> Result<(), Failure> {
@@ -225,7 +239,14 @@ fn track(index: usize, caps: &gst::CapsRef) -> Option<Track> {
         if codec_private.get(4).is_none_or(|byte| byte & 3 != 3) {
             return None;
         }
-        Track { number: 1, kind: TrackKind::Video, codec_id: Track::H264.to_owned(), codec_private, size: number("width").zip(number("height")), audio: None }
+        Track {
+            number: 1,
+            kind: TrackKind::Video,
+            codec_id: Track::H264.to_owned(),
+            codec_private,
+            size: number("width").zip(number("height")),
+            audio: None,
+        }
     } else {
         let audio = number("rate").zip(number("channels").and_then(|n| u8::try_from(n).ok()));
         Track { number: 2, kind: TrackKind::Audio, codec_id: Track::AAC.to_owned(), codec_private, size: None, audio }
@@ -247,7 +268,9 @@ fn unit(index: usize, sample: &gst::Sample, arrival: UnixMicros) -> Option<Unit>
         Some(pts) => u128::from(pts.nseconds()) * 9 / 100_000,
         None => arrival.0.max(0) as u128 * 9 / 100,
     };
-    let lost = u32::from(index == VIDEO && flags.contains(gst::BufferFlags::DISCONT) && flags.contains(gst::BufferFlags::DELTA_UNIT));
+    let lost = u32::from(
+        index == VIDEO && flags.contains(gst::BufferFlags::DISCONT) && flags.contains(gst::BufferFlags::DELTA_UNIT),
+    );
     let data = Bytes::from_owner(buffer.into_mapped_buffer_readable().ok()?);
     Some(Unit { track: index, rtp: ticks as u32, arrival, lost, data })
 }

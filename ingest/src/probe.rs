@@ -22,7 +22,12 @@ pub(crate) async fn probe(config: &Config, camera: &Camera) -> Result<Probe, Fai
     session.close().await;
     match looked {
         Ok(Err(failure)) if seen.pictures == 0 => Err(failure),
-        _ => seen.into_probe(remarks).ok_or_else(|| Failure::new("timeout", format!("{} sends no picture that can be decoded within {} s", camera::shown(camera), LOOK.as_secs()))),
+        _ => seen.into_probe(remarks).ok_or_else(|| {
+            Failure::new(
+                "timeout",
+                format!("{} sends no picture that can be decoded within {} s", camera::shown(camera), LOOK.as_secs()),
+            )
+        }),
     }
 }
 
@@ -76,7 +81,8 @@ impl Seen {
         let video = self.tracks.iter().find(|t| t.kind == TrackKind::Video).filter(|_| self.pictures > 0)?;
         let seconds = self.newest as f64 / f64::from(self.rate_hz);
         let fps = if seconds > 0.0 { f64::from(self.pictures - 1) / seconds } else { 0.0 };
-        let interval = self.keys.windows(2).next().map(|pair| (pair[1] - pair[0]).saturating_mul(1000) / i64::from(self.rate_hz));
+        let interval =
+            self.keys.windows(2).next().map(|pair| (pair[1] - pair[0]).saturating_mul(1000) / i64::from(self.rate_hz));
         let key_interval_ms = interval.and_then(|ms| u32::try_from(ms).ok());
         match key_interval_ms {
             None => remarks.push(format!("no two key frames came within {} s: viewers wait that long for a picture; set the camera to one or two seconds", LOOK.as_secs())),
@@ -84,7 +90,8 @@ impl Seen {
             Some(_) => {}
         }
         if self.reordered {
-            remarks.push("pictures are reordered (B-frames): browsers show this camera by HLS, not by WebRTC".to_owned());
+            remarks
+                .push("pictures are reordered (B-frames): browsers show this camera by HLS, not by WebRTC".to_owned());
         }
         if self.lost > 0 {
             remarks.push(format!("{} packets were lost while looking", self.lost));

@@ -1,7 +1,10 @@
 //! From a source's items to fragments in the store: clock, access-unit check, fragmenter, writer. No task, no socket.
 
 use crate::source::{Item, Unit, VIDEO};
-use crate::{Failure, access_unit, clock::{self, Clock}};
+use crate::{
+    Failure, access_unit,
+    clock::{self, Clock},
+};
 use media::fragmenter::{Fragmenter, Limits};
 use media::{Cause, Event, Frame, HeaderId, StreamName};
 use metrics::counter;
@@ -106,7 +109,8 @@ impl Recorder {
     }
 
     fn count_lost(&self, packets: u32) {
-        counter!("vidicon_camera_lost_packets_total", "stream" => self.stream.to_string()).increment(u64::from(packets));
+        counter!("vidicon_camera_lost_packets_total", "stream" => self.stream.to_string())
+            .increment(u64::from(packets));
     }
 
     fn offer(&mut self) -> Result<(), Failure> {
@@ -117,7 +121,9 @@ impl Recorder {
                 counter!("vidicon_camera_discontinuities_total", "stream" => self.stream.to_string(), "cause" => name(cause)).increment(1);
             }
             // A full budget is the writer's affair: it drops whole groups of pictures and counts them.
-            self.writer.offer(event).map_err(|e| Failure::new("store", format!("the recording cannot be written: {e}")))?;
+            self.writer
+                .offer(event)
+                .map_err(|e| Failure::new("store", format!("the recording cannot be written: {e}")))?;
         }
         Ok(())
     }

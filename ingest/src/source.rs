@@ -56,7 +56,7 @@ pub(crate) enum Session {
 
 impl Session {
     /// The next item. Cancel safe. A failure ends the session.
-    pub async fn next(&mut self) -> Result<Item, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Item, Failure> {
         match self {
             Session::Rtsp(session) => session.next().await,
             Session::Gstreamer(session) => session.next().await,
@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// How media is pulled.
-    pub fn via(&self) -> &'static str {
+    pub(crate) fn via(&self) -> &'static str {
         match self {
             Session::Rtsp(session) => session.via(),
             Session::Gstreamer(_) => "gstreamer",
@@ -72,7 +72,7 @@ impl Session {
     }
 
     /// Clock rates of the tracks in Hz, video first.
-    pub fn rates_hz(&self) -> Vec<u32> {
+    pub(crate) fn rates_hz(&self) -> Vec<u32> {
         match self {
             Session::Rtsp(session) => session.rates_hz(),
             Session::Gstreamer(_) => vec![gst_source::RATE_HZ; 2],
@@ -80,7 +80,7 @@ impl Session {
     }
 
     /// What a person should know of it: tracks that are not recorded, ….
-    pub fn remarks(&self) -> Vec<String> {
+    pub(crate) fn remarks(&self) -> Vec<String> {
         match self {
             Session::Rtsp(session) => session.remarks().to_vec(),
             Session::Gstreamer(_) => Vec::new(),
@@ -88,7 +88,7 @@ impl Session {
     }
 
     /// Says good-bye to the source (TEARDOWN) and waits a moment for it.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         match self {
             Session::Rtsp(session) => session.close().await,
             Session::Gstreamer(session) => session.close().await,

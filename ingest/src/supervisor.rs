@@ -77,8 +77,11 @@ impl Supervisor {
             }
         };
         let wanted: HashMap<StreamName, Camera> = cameras.into_iter().map(|c| (c.stream.clone(), c)).collect();
-        let gone = |running: &Running| wanted.get(&running.camera.stream).is_none_or(|camera| needs_restart(camera, &running.camera));
-        let ending: Vec<StreamName> = self.running.values().filter(|r| gone(r)).map(|r| r.camera.stream.clone()).collect();
+        let gone = |running: &Running| {
+            wanted.get(&running.camera.stream).is_none_or(|camera| needs_restart(camera, &running.camera))
+        };
+        let ending: Vec<StreamName> =
+            self.running.values().filter(|r| gone(r)).map(|r| r.camera.stream.clone()).collect();
         let ending: Vec<Running> = ending.iter().filter_map(|name| self.running.remove(name)).collect();
         end(ending).await;
         self.board.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| wanted.contains_key(name));
@@ -96,11 +99,7 @@ impl Supervisor {
 
     async fn start(&mut self, camera: Camera) -> Running {
         let name = camera.stream.clone();
-        let cause = if !self.seen.insert(name.clone()) {
-            Cause::SourceStopped
-        } else {
-            self.first_cause(&name).await
-        };
+        let cause = if !self.seen.insert(name.clone()) { Cause::SourceStopped } else { self.first_cause(&name).await };
         let shared = self.shared(&name);
         shared.set(CameraState::Connecting { since: self.store.now() });
         let stop = self.stop.child_token();

@@ -210,7 +210,11 @@ enum Step {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (0usize..3, any::<u32>(), -10_000_000i64..100_000_000).prop_map(|(track, rtp, wait_us)| Step::Frame { track, rtp, wait_us }),
+        (0usize..3, any::<u32>(), -10_000_000i64..100_000_000).prop_map(|(track, rtp, wait_us)| Step::Frame {
+            track,
+            rtp,
+            wait_us
+        }),
         (0usize..3, any::<u32>(), any::<u64>()).prop_map(|(track, rtp, ntp)| Step::Report { track, rtp, ntp }),
     ]
 }

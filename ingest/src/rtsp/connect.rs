@@ -5,8 +5,8 @@ use crate::{Failure, address::Server};
 use bytes::Bytes;
 use media::{Track, TrackKind};
 use retina::client::{
-    Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions, SessionGroup, SessionIdPolicy, SessionOptions, SetupOptions,
-    TeardownPolicy, UnknownRtcpSsrcPolicy,
+    Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions, SessionGroup,
+    SessionIdPolicy, SessionOptions, SetupOptions, TeardownPolicy, UnknownRtcpSsrcPolicy,
 };
 use retina::codec::{FrameFormat, ParametersRef};
 use std::{net::SocketAddr, sync::Arc};
@@ -80,7 +80,12 @@ fn leads_home(session: &DescribedSession, address: SocketAddr) -> bool {
     })
 }
 
-async fn play(mut session: DescribedSession, server: &Server, camera: &Camera, group: Arc<SessionGroup>) -> Result<Session, Failure> {
+async fn play(
+    mut session: DescribedSession,
+    server: &Server,
+    camera: &Camera,
+    group: Arc<SessionGroup>,
+) -> Result<Session, Failure> {
     let (video, audio, remarks) = choose(&session, server)?;
     let (transport, via) = match camera.transport {
         Transport::Tcp => (retina::client::Transport::Tcp(Default::default()), "rtsp/tcp"),
@@ -99,7 +104,18 @@ async fn play(mut session: DescribedSession, server: &Server, camera: &Camera, g
         .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::DropPackets);
     let playing = session.play(policy).await.map_err(|e| explain::connecting(&e, server, "PLAY", has_credentials))?;
     let demuxed = playing.demuxed().map_err(|e| explain::connecting(&e, server, "PLAY", has_credentials))?;
-    Ok(Session { demuxed, server: server.clone(), group, via, video, audio, remarks, announced: false, bad_packets: 0, pending: None })
+    Ok(Session {
+        demuxed,
+        server: server.clone(),
+        group,
+        via,
+        video,
+        audio,
+        remarks,
+        announced: false,
+        bad_packets: 0,
+        pending: None,
+    })
 }
 
 type Choice = (Chosen, Option<(Chosen, Track)>, Vec<String>);
@@ -118,16 +134,23 @@ fn choose(session: &DescribedSession, server: &Server) -> Result<Choice, Failure
             ("video", "h264") if video.is_none() => video = Some(chosen),
             ("audio", "mpeg4-generic") if audio.is_none() => match audio_track(stream) {
                 Some(track) => audio = Some((chosen, track)),
-                None => remarks.push("AAC audio is not recorded: its parameters are missing or not understood".to_owned()),
+                None => {
+                    remarks.push("AAC audio is not recorded: its parameters are missing or not understood".to_owned())
+                }
             },
-            ("video", "h264") | ("audio", "mpeg4-generic") => remarks.push(format!("a second track of {name} is not recorded")),
+            ("video", "h264") | ("audio", "mpeg4-generic") => {
+                remarks.push(format!("a second track of {name} is not recorded"))
+            }
             _ => remarks.push(format!("a track of {name} is not recorded")),
         }
         offered.push(name);
     }
     let Some(video) = video else {
         let offered = if offered.is_empty() { "no track".to_owned() } else { offered.join(", ") };
-        return Err(Failure::new("no_supported_codec", format!("{} offers {offered}; H.264 video is what can be recorded", server.shown())));
+        return Err(Failure::new(
+            "no_supported_codec",
+            format!("{} offers {offered}; H.264 video is what can be recorded", server.shown()),
+        ));
     };
     Ok((video, audio, remarks))
 }

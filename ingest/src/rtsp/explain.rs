@@ -22,17 +22,27 @@ pub(super) fn connecting(error: &retina::Error, server: &Server, request: &str, 
     }
     if let Some(io) = text.strip_prefix("Unable to connect to RTSP server: ") {
         return match io_kind(io) {
-            Some(ErrorKind::ConnectionRefused) => Failure::new("refused", format!("{shown}: connection refused; nothing listens there")),
-            Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => Failure::new("timeout", format!("{shown}: no route to the host")),
+            Some(ErrorKind::ConnectionRefused) => {
+                Failure::new("refused", format!("{shown}: connection refused; nothing listens there"))
+            }
+            Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => {
+                Failure::new("timeout", format!("{shown}: no route to the host"))
+            }
             Some(ErrorKind::TimedOut) => Failure::new("timeout", format!("{shown}: the host did not answer")),
             _ => Failure::new("refused", format!("{shown}: {}", tame(io))),
         };
     }
     if text.contains("Invalid RTSP message") || text.contains("Incomplete RTSP message") {
-        return Failure::new("not_rtsp", format!("{shown} does not speak RTSP: its answer to {request} is something else"));
+        return Failure::new(
+            "not_rtsp",
+            format!("{shown} does not speak RTSP: its answer to {request} is something else"),
+        );
     }
     if text.starts_with("RTSP framing error") {
-        return Failure::new("protocol", format!("{shown} broke the protocol at {request}: {}; {TRY_GSTREAMER}", tame(&text)));
+        return Failure::new(
+            "protocol",
+            format!("{shown} broke the protocol at {request}: {}; {TRY_GSTREAMER}", tame(&text)),
+        );
     }
     if text.starts_with("Error reading from RTSP peer") {
         return Failure::new("protocol", format!("{shown} closed the connection instead of answering {request}"));
@@ -42,13 +52,35 @@ pub(super) fn connecting(error: &retina::Error, server: &Server, request: &str, 
 
 fn answered(status: u16, text: &str, shown: &str, request: &str, has_credentials: bool) -> Failure {
     match status {
-        401 | 403 if has_credentials => Failure::new("unauthorized", format!("{shown} answered {request} with RTSP status {status}: it does not accept this user name and password")),
-        401 | 403 => Failure::new("unauthorized", format!("{shown} answered {request} with RTSP status {status}: it wants a user name and password")),
-        404 => Failure::new("not_found", format!("{shown} answered {request} with RTSP status 404: there is no such path")),
-        461 => Failure::new("protocol", format!("{shown} answered {request} with RTSP status 461: it does not offer this transport; choose the other of tcp and udp")),
-        300..400 => Failure::new("protocol", format!("{shown} answered {request} with RTSP status {status}: it points elsewhere, and redirects are not followed")),
-        200..300 if text.contains("No parseable streams") => Failure::new("no_supported_codec", format!("{shown} describes no track that can be read")),
-        200..300 => {
+        401 | 403 if has_credentials => Failure::new(
+            "unauthorized",
+            format!(
+                "{shown} answered {request} with RTSP status {status}: it does not accept this user name and password"
+            ),
+        ),
+        401 | 403 => Failure::new(
+            "unauthorized",
+            format!("{shown} answered {request} with RTSP status {status}: it wants a user name and password"),
+        ),
+        404 => {
+            Failure::new("not_found", format!("{shown} answered {request} with RTSP status 404: there is no such path"))
+        }
+        461 => Failure::new(
+            "protocol",
+            format!(
+                "{shown} answered {request} with RTSP status 461: it does not offer this transport; choose the other of tcp and udp"
+            ),
+        ),
+        300..=399 => Failure::new(
+            "protocol",
+            format!(
+                "{shown} answered {request} with RTSP status {status}: it points elsewhere, and redirects are not followed"
+            ),
+        ),
+        200..=299 if text.contains("No parseable streams") => {
+            Failure::new("no_supported_codec", format!("{shown} describes no track that can be read"))
+        }
+        200..=299 => {
             let why = text.lines().next().and_then(|line| line.split_once(": ")).map_or(text, |(_, why)| why);
             Failure::new("protocol", format!("{shown}: the answer to {request} cannot be used: {}", tame(why)))
         }

@@ -52,7 +52,11 @@ impl Session {
     }
     /// Clock rates, video first.
     pub(crate) fn rates_hz(&self) -> Vec<u32> {
-        [Some(self.video), self.audio.as_ref().map(|(chosen, _)| *chosen)].into_iter().flatten().map(|c| c.rate_hz).collect()
+        [Some(self.video), self.audio.as_ref().map(|(chosen, _)| *chosen)]
+            .into_iter()
+            .flatten()
+            .map(|c| c.rate_hz)
+            .collect()
     }
     /// What is not recorded, and why.
     pub(crate) fn remarks(&self) -> &[String] {
@@ -90,7 +94,12 @@ impl Session {
                     let report = compound.pkts().next().and_then(|first| first.as_sender_report().ok().flatten());
                     if let Some(report) = report {
                         let arrival = micros(compound.ctx());
-                        return Ok(Item::Report { track, rtp: report.rtp_timestamp(), ntp: report.ntp_timestamp().0, arrival });
+                        return Ok(Item::Report {
+                            track,
+                            rtp: report.rtp_timestamp(),
+                            ntp: report.ntp_timestamp().0,
+                            arrival,
+                        });
                     }
                 }
                 _ => {}
@@ -116,11 +125,15 @@ impl Session {
         let video = self.video_track()?;
         self.announced = true;
         self.pending = Some(unit);
-        Some(Item::Tracks([Some(video), self.audio.as_ref().map(|(_, track)| track.clone())].into_iter().flatten().collect()))
+        Some(Item::Tracks(
+            [Some(video), self.audio.as_ref().map(|(_, track)| track.clone())].into_iter().flatten().collect(),
+        ))
     }
 
     fn video_track(&self) -> Option<Track> {
-        let ParametersRef::Video(parameters) = self.demuxed.streams()[self.video.stream].parameters()? else { return None };
+        let ParametersRef::Video(parameters) = self.demuxed.streams()[self.video.stream].parameters()? else {
+            return None;
+        };
         Some(Track {
             number: 1,
             kind: TrackKind::Video,
