@@ -1,0 +1,178 @@
+// The native REST API as the page sees it: wire types only, no behaviour. Times are integer milliseconds since the Unix epoch.
+
+export type Millis = number;
+
+export interface ApiErrorBody {
+  error: { code: string; message: string };
+}
+
+export interface Server {
+  version: string;
+  now_ms: Millis;
+  started_at_ms: Millis;
+}
+
+export type Transport = "tcp" | "udp";
+
+export interface Failure {
+  code: string;
+  message: string;
+}
+
+export type CameraStatus =
+  | { state: "disabled" }
+  | { state: "connecting"; since: Millis }
+  | { state: "live"; since: Millis; clock: "sender_reports" | "arrival" | string; via: string }
+  | { state: "failed"; since: Millis; reason: Failure; retry_at: Millis };
+
+export interface Camera {
+  name: string;
+  url: string;
+  username?: string | null;
+  has_password: boolean;
+  transport: Transport;
+  enabled: boolean;
+  /** Stands in the config file: the API cannot change it. */
+  from_config: boolean;
+  status: CameraStatus;
+  bitrate_bps: number;
+  fps: number;
+  key_interval_ms?: number | null;
+  /** Such as `avc1.64001f 1280x720 · mp4a.40.2`. */
+  description?: string | null;
+  has_b_frames: boolean;
+  reconnects: number;
+  dropped_gops: number;
+  last_commit_at?: Millis | null;
+}
+
+export interface NewCamera {
+  name: string;
+  url: string;
+  username?: string;
+  password?: string;
+  transport?: Transport;
+}
+
+export interface Probe {
+  video: string;
+  width: number;
+  height: number;
+  fps: number;
+  key_interval_ms?: number | null;
+  has_b_frames: boolean;
+  audio?: string | null;
+  remarks: string[];
+}
+
+export type ProbeAnswer = { found: Probe } | { failure: Failure };
+
+/** Why a run of fragments does not continue what came before it. */
+export type Cause =
+  | "start"
+  | "server_stopped"
+  | "source_lost"
+  | "source_stopped"
+  | "time_jump"
+  | "packet_loss"
+  | "overload"
+  | "fragment_too_long"
+  | "producer_pause";
+
+export interface Span {
+  start: Millis;
+  end: Millis;
+  fragments: number;
+  bytes: number;
+  cause?: Cause | null;
+}
+
+export interface Gap {
+  start: Millis;
+  end: Millis;
+  cause?: Cause | null;
+}
+
+export interface Timeline {
+  now: Millis;
+  spans: Span[];
+  gaps: Gap[];
+}
+
+/** Corners in 0–1 of width and height: left, top, right, bottom. */
+export type Bounds = [number, number, number, number];
+
+export interface Detection {
+  fragment: string;
+  offset_ms: number;
+  time: Millis;
+  class: string;
+  score: number;
+  bounds: Bounds;
+}
+
+export type DeliveryState = "pending" | "delivered" | "dead";
+
+export interface Delivery {
+  id: number;
+  alert: string;
+  target: string;
+  state: DeliveryState;
+  attempts: number;
+  created_at: Millis;
+  next_at: Millis;
+  last_error?: string | null;
+}
+
+export interface Alert {
+  id: string;
+  rule: string;
+  stream: string;
+  detection: Detection;
+  raised_at: Millis;
+  deliveries?: Delivery[];
+}
+
+export type Rate = "key_frames" | { per_second: number };
+
+export type Corner = [number, number];
+
+export interface Rule {
+  name: string;
+  stream: string;
+  /** Empty: every class. */
+  classes: string[];
+  min_score: number;
+  /** Empty: the whole picture. A box is inside when its bottom-centre point is. */
+  zone: Corner[];
+  cooldown_ms: number;
+  rate: Rate;
+  targets: string[];
+  from_config?: boolean;
+}
+
+export interface Target {
+  name: string;
+  url: string;
+  allow_local: boolean;
+  from_config?: boolean;
+}
+
+export interface NewTarget {
+  name: string;
+  url: string;
+  secret: string;
+  allow_local: boolean;
+}
+
+/** What `GET /v1/events` sends, by event name. */
+export interface ServerEvents {
+  fragment: { stream: string; number: string; producer_start: Millis; duration_ms: number; bytes: number; crc32c: number };
+  detections: { stream: string; detections: Detection[] };
+  alert: Alert;
+  cameras: unknown;
+  rules: unknown;
+  targets: unknown;
+  deliveries: unknown;
+  streams: unknown;
+}
