@@ -118,6 +118,7 @@ struct Pending {
 pub struct Decoder {
     pipeline: gst::Pipeline,
     input: gst::Pad,
+    output: gst::Pad,
     pending: Arc<Mutex<Pending>>,
     track: u8,
     timeline: Timeline,
@@ -169,6 +170,7 @@ impl Decoder {
         let decoder = Decoder {
             pipeline,
             input,
+            output,
             pending,
             track: track.number,
             timeline: Timeline::default(),
@@ -245,6 +247,7 @@ impl Drop for Decoder {
         // Stopping cannot fail in a way that anyone could act on.
         let _ = self.pipeline.set_state(gst::State::Null);
         let _ = self.input.set_active(false);
+        let _ = self.output.set_active(false);
     }
 }
 

@@ -60,7 +60,8 @@ pub struct Watches {
 
 impl Watches {
     /// Loads the runtime and the model (once), then watches each stream that a rule names, and delivers alerts, following
-    /// the catalog's changes until `stop` is cancelled.
+    /// the catalog's changes until `stop` is cancelled. Where the model cannot be loaded, alerts of earlier runs are still
+    /// delivered.
     pub async fn start(
         config: Config,
         store: Store,
@@ -70,15 +71,15 @@ impl Watches {
         // Reading and optimising a model takes a moment.
         let loaded = tokio::task::spawn_blocking(move || (load(&config), Poster::new())).await;
         let (detector, poster) = loaded.map_err(|e| StartError(format!("loading the detector broke off: {e}")))?;
+        let deliver = DeliverTask::new(store.clone(), poster, stop.clone());
+        tasks.spawn(deliver.run().instrument(tracing::info_span!("deliveries")));
         let detector = detector?;
         let layout = Arc::new(detector.layout().clone());
         tracing::info!(width = layout.width, height = layout.height, classes = layout.names.len(), "detector loaded");
         let (engine, ended) =
             Engine::start(detector).map_err(|e| StartError(format!("no thread for detection: {e}")))?;
-        let deliver = DeliverTask::new(store.clone(), poster, stop.clone());
         let watches = WatchesTask { store, engine: engine.clone(), stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(watches.run().instrument(tracing::info_span!("watches")));
-        tasks.spawn(deliver.run().instrument(tracing::info_span!("deliveries")));
         tasks.spawn(async move {
             stop.cancelled().await;
             engine.close();
@@ -96,6 +97,7 @@ impl Watches {
 
 fn load(config: &Config) -> Result<Detector, StartError> {
     let runtime = Runtime::load(config.onnxruntime.as_deref())?;
-    let model = config.model.as_deref().ok_or_else(|| StartError("no detection model is given (ml.model)".into()))?;
+    let model =
+        config.model.as_deref().ok_or_else(|| StartError("no detection model is given (detection.model)".into()))?;
     Detector::from_file(&runtime, model, config.threads).map_err(|e| StartError(e.to_string()))
 }

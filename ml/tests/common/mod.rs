@@ -74,3 +74,61 @@ pub fn frames(clip: &Path, every: usize, mut frame: impl FnMut(usize, usize, usi
     }
     ffmpeg.wait().expect("ffmpeg ends");
 }
+
+/// The H.264 frames of a clip in decode order with the header that a recorder would make, read by GStreamer.
+/// Presentation times start at `start`.
+pub fn h264(clip: &Path, start: media::UnixMicros) -> (std::sync::Arc<media::Header>, Vec<media::Frame>) {
+    use gstreamer::{self as gst, prelude::*};
+    use std::sync::{Arc, Mutex};
+    gst::init().expect("GStreamer starts");
+    let demux = if clip.extension().is_some_and(|e| e == "mp4") { "qtdemux" } else { "matroskademux" };
+    let line = format!(
+        "filesrc name=file ! {demux} ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! fakesink name=out sync=false signal-handoffs=true"
+    );
+    let pipeline = gst::parse::launch(&line).expect("a pipeline").downcast::<gst::Pipeline>().expect("a pipeline");
+    pipeline.by_name("file").expect("a source").set_property("location", clip.to_str().expect("a path in UTF-8"));
+    type Read = (Option<gst::Caps>, Vec<(u64, bool, bytes::Bytes)>);
+    let read = Arc::<Mutex<Read>>::default();
+    let into = read.clone();
+    pipeline.by_name("out").expect("a sink").connect("handoff", false, move |values| {
+        let buffer = values[1].get::<gst::Buffer>().expect("a buffer");
+        let pad = values[2].get::<gst::Pad>().expect("a pad");
+        let mut read = into.lock().expect("not poisoned");
+        if read.0.is_none() {
+            read.0 = pad.current_caps();
+        }
+        let data = bytes::Bytes::copy_from_slice(buffer.map_readable().expect("readable").as_slice());
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        read.1.push((buffer.pts().expect("a time").useconds(), key, data));
+        None
+    });
+    pipeline.set_state(gst::State::Playing).expect("plays");
+    let bus = pipeline.bus().expect("a bus");
+    let end =
+        bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos, gst::MessageType::Error]);
+    assert!(end.is_some_and(|m| m.type_() == gst::MessageType::Eos), "{} is read to its end", clip.display());
+    pipeline.set_state(gst::State::Null).expect("stops");
+    let (caps, frames) = std::mem::take(&mut *read.lock().expect("not poisoned"));
+    let caps = caps.expect("caps");
+    let caps = caps.structure(0).expect("a structure");
+    let codec = caps.get::<gst::Buffer>("codec_data").expect("codec data");
+    let codec_private = bytes::Bytes::copy_from_slice(codec.map_readable().expect("readable").as_slice());
+    let side = |name| u32::try_from(caps.get::<i32>(name).expect("a size")).expect("positive");
+    let track = media::Track {
+        number: 1,
+        kind: media::TrackKind::Video,
+        codec_id: media::Track::H264.into(),
+        codec_private,
+        size: Some((side("width"), side("height"))),
+        audio: None,
+    };
+    let header = media::mkv::write_header(&[track]).shared();
+    let first = frames.iter().map(|f| f.0).min().expect("a frame");
+    let frame = |(pts, key, data): (u64, bool, bytes::Bytes)| media::Frame {
+        track: 1,
+        time: start.plus((pts - first) as i64),
+        key,
+        data,
+    };
+    (header, frames.into_iter().map(frame).collect())
+}
