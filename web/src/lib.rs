@@ -1,11 +1,35 @@
 //! HTTP: native REST, WHEP, playback, events, auth and the page.
+//!
+//! What belongs here: the one listener, the table of routes, who may do what ([`auth`]), the JSON of the native API, HLS
+//! playlists over fragments, the event stream, and the embedded page. This is the only crate that knows HTTP statuses.
+//!
+//! What does not: storage, media formats, camera protocols, WebRTC, detection. `ml` is reached only through catalog rows
+//! and notices of the store.
+
+mod alerts;
+mod auth;
+mod body;
+mod cameras;
+mod error;
+mod events;
+mod extract;
+mod health;
+mod page;
+mod routes;
+mod rules;
+mod serve;
+mod state;
+mod streams;
+mod targets;
+mod whep;
 
 use ingest::Cameras;
 use metrics_exporter_prometheus::PrometheusHandle;
 use signaling::Peers;
-use std::net::SocketAddr;
 use store::Store;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use routes::described as routes;
+pub use serve::serve;
 
 /// Root credentials.
 #[derive(Clone)]
@@ -14,6 +38,12 @@ pub struct Root {
     pub access_key_id: String,
     /// Secret access key.
     pub secret_access_key: String,
+}
+
+impl std::fmt::Debug for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Root").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
 }
 
 /// What the surface serves.
@@ -29,14 +59,4 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Who may sign in.
     pub root: Root,
-}
-
-/// Serves until `stop` is cancelled, then lets open requests end for at most two seconds. The listener is already bound.
-pub async fn serve(
-    _app: App,
-    _listener: tokio::net::TcpListener,
-    _stop: CancellationToken,
-    _tasks: &TaskTracker,
-) -> std::io::Result<SocketAddr> {
-    unimplemented!("skeleton")
 }

@@ -1,0 +1,48 @@
+//! `/healthz` (the process answers), `/readyz` (the store answers), `/metrics`, `/v1/server`.
+
+use crate::{auth::Caller, error::Error, state::Shared};
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// The store has so long to answer a look at its catalog.
+const READY: Duration = Duration::from_secs(2);
+
+/// The process answers.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// The store answers.
+pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Error> {
+    match timeout(READY, shared.door.ready()).await {
+        Ok(Ok(())) => Ok("ready\n"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "not ready");
+            Err(Error::unavailable("not_ready", "the store does not answer", 2))
+        }
+        Err(_) => Err(Error::unavailable("not_ready", "the store does not answer in time", 2)),
+    }
+}
+
+/// Prometheus text.
+pub(crate) async fn metrics(caller: Caller) -> Result<Response, Error> {
+    let text = caller.server()?.metrics.render();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// The server itself.
+pub(crate) async fn server(caller: Caller) -> Result<Json<Value>, Error> {
+    caller.server()?;
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "now_ms": caller.now(),
+        "started_at_ms": caller.shared.started_at,
+    })))
+}

@@ -1,0 +1,172 @@
+//! The table of routes. The router, what is open without credentials, the tests of authorisation and the check of
+//! `docs/api.md` all come from it.
+
+use crate::{
+    alerts,
+    auth::{self, access::Action, session},
+    cameras,
+    error::Error,
+    events, health, page, rules,
+    state::Shared,
+    streams, targets, whep,
+};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::Method,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, delete, get, patch, post},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The most bytes of a request body.
+const BODY_BYTES: usize = 64 << 10;
+/// A handler has so long to answer; bodies of answers may take longer.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One operation.
+pub(crate) struct Route {
+    method: Method,
+    path: &'static str,
+    action: Action,
+    handler: fn() -> MethodRouter<Arc<Shared>>,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    action: Action,
+    handler: fn() -> MethodRouter<Arc<Shared>>,
+) -> Route {
+    Route { method, path, action, handler }
+}
+
+/// Every operation. A new one goes here and into `docs/api.md`; a test compares.
+const ROUTES: &[Route] = &[
+    route(Method::GET, "/healthz", Action::Public, || get(health::live)),
+    route(Method::GET, "/readyz", Action::Public, || get(health::ready)),
+    route(Method::GET, "/metrics", Action::Read, || get(health::metrics)),
+    route(Method::POST, "/v1/session", Action::Public, || post(session::sign_in)),
+    route(Method::GET, "/v1/session", Action::Page, || get(session::who)),
+    route(Method::DELETE, "/v1/session", Action::Page, || delete(session::sign_out)),
+    route(Method::GET, "/v1/server", Action::Read, || get(health::server)),
+    route(Method::GET, "/v1/cameras", Action::Read, || get(cameras::list)),
+    route(Method::POST, "/v1/cameras", Action::Change, || post(cameras::create)),
+    route(Method::POST, "/v1/cameras/probe", Action::Change, || post(cameras::probe)),
+    route(Method::GET, "/v1/cameras/{name}", Action::Read, || get(cameras::read)),
+    route(Method::PATCH, "/v1/cameras/{name}", Action::Change, || patch(cameras::change)),
+    route(Method::DELETE, "/v1/cameras/{name}", Action::Change, || delete(cameras::remove)),
+    route(Method::GET, "/v1/streams", Action::Read, || get(streams::list)),
+    route(Method::DELETE, "/v1/streams/{name}", Action::Change, || delete(streams::remove)),
+    route(Method::GET, "/v1/streams/{name}/timeline", Action::ReadMedia, || get(streams::timeline)),
+    route(Method::GET, "/v1/streams/{name}/fragments", Action::ReadMedia, || get(streams::fragments)),
+    route(Method::GET, "/v1/streams/{name}/fragments/{number}", Action::ReadMedia, || get(streams::fragment)),
+    route(Method::GET, "/v1/streams/{name}/detections", Action::ReadMedia, || get(streams::detections)),
+    route(Method::POST, "/v1/streams/{name}/whep", Action::Watch, || post(whep::play)),
+    route(Method::DELETE, "/v1/whep/{id}", Action::Watch, || delete(whep::close)),
+    route(Method::GET, "/v1/alerts", Action::Read, || get(alerts::list)),
+    route(Method::GET, "/v1/alerts/{id}", Action::Read, || get(alerts::read)),
+    route(Method::GET, "/v1/alerts/{id}/snapshot.jpg", Action::Read, || get(alerts::snapshot)),
+    route(Method::GET, "/v1/rules", Action::Read, || get(rules::list)),
+    route(Method::POST, "/v1/rules", Action::Change, || post(rules::put)),
+    route(Method::DELETE, "/v1/rules/{name}", Action::Change, || delete(rules::remove)),
+    route(Method::GET, "/v1/targets", Action::Read, || get(targets::list)),
+    route(Method::POST, "/v1/targets", Action::Change, || post(targets::put)),
+    route(Method::DELETE, "/v1/targets/{name}", Action::Change, || delete(targets::remove)),
+    route(Method::GET, "/v1/deliveries", Action::Read, || get(alerts::deliveries)),
+    route(Method::POST, "/v1/deliveries/{id}/redrive", Action::Change, || post(alerts::redrive)),
+    route(Method::GET, "/v1/events", Action::Read, || get(events::stream)),
+];
+
+/// Every operation as (method, path): what `docs/api.md` must name and what tests of authorisation try.
+pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROUTES.iter().map(|r| (r.method.as_str(), r.path))
+}
+
+/// Whether an operation is open without credentials.
+pub(crate) fn is_public(method: &Method, path: &str) -> bool {
+    ROUTES
+        .iter()
+        .any(|r| r.action == Action::Public && r.path == path && (r.method == method || head_of(&r.method, method)))
+}
+
+fn head_of(route: &Method, asked: &Method) -> bool {
+    route == Method::GET && asked == Method::HEAD
+}
+
+/// The playback token in a path of the form `/p/{token}/…`.
+pub(crate) fn path_token(path: &str) -> Option<&str> {
+    path.strip_prefix("/p/").map(|rest| rest.split_once('/').map_or(rest, |(token, _)| token))
+}
+
+/// The router over the table, with authentication around all of it.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let router = ROUTES.iter().fold(Router::new(), |router, route| {
+        let around = middleware::from_fn(move |request: Request, next: Next| guarded(route, request, next));
+        router.route(route.path, (route.handler)().route_layer(around))
+    });
+    router
+        .method_not_allowed_fallback(page::wrong_method)
+        .fallback(page::asset)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(shared.clone(), auth::authenticate))
+        .layer(middleware::map_response(page::safe_headers))
+        .with_state(shared)
+}
+
+/// Runs around each handler: tells it its action, limits its time, counts it.
+async fn guarded(route: &'static Route, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    request.extensions_mut().insert(route.action);
+    let response = match tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Error::unavailable("timeout", "the server did not answer in time", 5).into_response(),
+    };
+    let (status, took) = (response.status().as_u16(), began.elapsed());
+    // The path of the table, never the one that was asked: that may hold a token.
+    tracing::debug!(method = %route.method, path = route.path, status, took_ms = took.as_millis() as u64, "answered");
+    let class = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100).min(5)];
+    let (method, path) = (route.method.as_str().to_owned(), route.path);
+    metrics::counter!("vidicon_http_requests_total", "method" => method, "route" => path, "status" => class)
+        .increment(1);
+    metrics::histogram!("vidicon_http_answer_seconds", "route" => path).record(took.as_secs_f64());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_operation_stands_once_and_only_health_and_sign_in_are_open() {
+        let all: HashSet<_> = described().collect();
+        assert_eq!(all.len(), ROUTES.len());
+        let open: Vec<_> =
+            ROUTES.iter().filter(|r| r.action == Action::Public).map(|r| (r.method.as_str(), r.path)).collect();
+        assert_eq!(open, [("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/session")]);
+        assert!(is_public(&Method::HEAD, "/healthz") && !is_public(&Method::GET, "/v1/session"));
+        assert!(!is_public(&Method::GET, "/healthz/") && !is_public(&Method::GET, "/%68ealthz"));
+    }
+
+    #[test]
+    fn the_token_of_a_path() {
+        assert_eq!(path_token("/p/abc/index.m3u8"), Some("abc"));
+        assert_eq!(path_token("/p/abc"), Some("abc"));
+        assert_eq!(path_token("/p/"), Some(""));
+        assert_eq!(path_token("/playback"), None);
+        assert_eq!(path_token("//p/abc/x"), None);
+    }
+
+    #[test]
+    fn the_reference_names_every_operation() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+        let text = std::fs::read_to_string(path).expect("docs/api.md is part of the repository");
+        let missing: Vec<_> = described().filter(|(m, p)| !text.contains(&format!("`{m} {p}`"))).collect();
+        assert!(missing.is_empty(), "docs/api.md does not name {missing:?}");
+    }
+}

@@ -1,0 +1,43 @@
+//! What all handlers share.
+
+use crate::{
+    App,
+    auth::{Auth, access::Door},
+    page::Page,
+};
+use media::UnixMillis;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Event streams open at a time.
+const MOST_EVENT_STREAMS: usize = 128;
+
+/// Shared by all handlers. The application is behind the door.
+pub(crate) struct Shared {
+    pub(crate) door: Door,
+    pub(crate) auth: Auth,
+    pub(crate) page: Page,
+    /// One permit: changes that look before they write go one after another.
+    pub(crate) edits: Semaphore,
+    /// A permit for each open event stream.
+    pub(crate) event_streams: Arc<Semaphore>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) started_at: UnixMillis,
+}
+
+impl Shared {
+    pub(crate) async fn open(app: App, stop: CancellationToken) -> Result<Arc<Self>, store::Error> {
+        let auth = Auth::open(&app.store, &app.root).await?;
+        let started_at = app.store.now();
+        Ok(Arc::new(Shared {
+            door: Door::new(app),
+            auth,
+            page: Page::open(),
+            edits: Semaphore::new(1),
+            event_streams: Arc::new(Semaphore::new(MOST_EVENT_STREAMS)),
+            stop,
+            started_at,
+        }))
+    }
+}
