@@ -53,7 +53,9 @@ impl Address {
                 ));
             }
             other => {
-                return Err(bad(&format!("a camera's URL begins with rtsp://, rtsp+gst:// or gst:, not with {other}:")));
+                return Err(bad(&format!(
+                    "a camera's URL begins with rtsp://, rtsp+gst:// or gst:, not with {other}:"
+                )));
             }
         }
         if !url.username().is_empty() || url.password().is_some() {

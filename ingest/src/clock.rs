@@ -299,5 +299,33 @@ fn ntp_to_unix_us(ntp: u64, near_us: i64) -> i64 {
     seconds.saturating_add(eras.saturating_mul(ERA_S)).saturating_mul(1_000_000).saturating_add(fraction_us as i64)
 }
 
+/// The body of the fuzz target: bytes as a script of frames and reports, with what must hold asserted.
+#[doc(hidden)]
+pub fn drive(script: &[u8]) {
+    let mut clock = Clock::new(&[90_000, 48_000]);
+    let mut now = 1_800_000_000_000_000i64;
+    let mut before: Option<(u32, i64)> = None;
+    for step in script.chunks_exact(16) {
+        let word = |at: usize| u32::from_be_bytes(step[at..at + 4].try_into().expect("four bytes"));
+        let (kind, rtp) = (step[0], word(4));
+        let track = usize::from(kind >> 1 & 1);
+        if kind & 1 == 0 {
+            // From a step of five minutes back to half an hour on.
+            now += i64::from(word(8) >> (kind >> 2 & 31)) - 300_000_000 * i64::from(kind >> 7);
+            let stamp = clock.frame(track, rtp, UnixMicros(now));
+            if track == 0 {
+                if let Some((last_rtp, last)) = before.filter(|_| !stamp.jumped)
+                    && (rtp.wrapping_sub(last_rtp) as i32) > 0
+                {
+                    assert!(stamp.time.0 >= last, "a later timestamp, an earlier time");
+                }
+                before = Some((rtp, stamp.time.0));
+            }
+        } else {
+            clock.sender_report(track, rtp, u64::from(word(8)) << 32 | u64::from(word(12)), UnixMicros(now));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

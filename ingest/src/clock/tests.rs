@@ -235,6 +235,11 @@ proptest! {
         }
     }
 
+    #[test]
+    fn the_fuzz_targets_claims_hold(script in prop::collection::vec(any::<u8>(), 0..2048)) {
+        drive(&script);
+    }
+
     /// A well-behaved camera behind a bad network, with B-frames, any start, drift and reports: no jump, times strictly
     /// increasing with the timestamps, never far from the truth.
     #[test]
