@@ -34,6 +34,8 @@ const PER_TARGET: usize = 2;
 const BATCH: usize = 1_000;
 /// How far deliveries that do not fit are put off when a single target fills the whole batch, in ms.
 const PUT_OFF_MS: i64 = 30_000;
+/// A delivery is not given up before so many attempts, which take about an hour.
+const LEAST_ATTEMPTS: u32 = 20;
 /// Longest sleep between two looks at the outbox: notices may be lost.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -243,8 +245,8 @@ enum Refused {
 fn outcome(before: Delivery, result: Result<(), Refused>, now: UnixMillis, jitter: u32) -> Delivery {
     let attempts = before.attempts.saturating_add(1);
     let next_at = now.plus(webhook::pause_ms(attempts, jitter) as i64);
-    // A delivery that was driven again has its first failures behind it; it gets this one chance more each time.
-    let too_old = now.0.saturating_sub(before.created_at.0) >= GIVE_UP_AFTER_MS;
+    // After a long stop of the server, or driven again by hand, a delivery is old before it was tried: it gets an hour.
+    let too_old = now.0.saturating_sub(before.created_at.0) >= GIVE_UP_AFTER_MS && attempts >= LEAST_ATTEMPTS;
     let (state, last_error) = match result {
         Ok(()) => (DeliveryState::Delivered, None),
         Err(Refused::Later(reason)) if too_old => (DeliveryState::Dead, Some(reason)),
@@ -286,6 +288,17 @@ mod tests {
         assert_eq!(delivery.last_error.as_deref(), Some("down"));
         let lasted = now.0 - delivery.created_at.0;
         assert!(lasted >= GIVE_UP_AFTER_MS && delivery.attempts > 200, "{lasted} ms, {} attempts", delivery.attempts);
+    }
+
+    #[test]
+    fn a_delivery_that_is_old_but_hardly_tried_gets_more_tries() {
+        let now = UnixMillis(pending().created_at.0 + 10 * GIVE_UP_AFTER_MS);
+        let mut delivery = pending();
+        for _ in 1..LEAST_ATTEMPTS {
+            delivery = outcome(delivery, Err(Refused::Later("down".into())), now, 0);
+            assert_eq!(delivery.state, DeliveryState::Pending);
+        }
+        assert_eq!(outcome(delivery, Err(Refused::Later("down".into())), now, 0).state, DeliveryState::Dead);
     }
 
     #[test]

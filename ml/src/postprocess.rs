@@ -42,13 +42,13 @@ pub fn yolox_grid(
         let (across, down) = (width / stride, height / stride);
         for cell in 0..across * down {
             let Some(row) = rows.next() else { return };
-            // No class can lift the score over the objectness: most cells end here. NaN fails the comparison too.
-            if !(row[4] >= min_score) {
+            // No class can lift the score over the objectness: most cells end here.
+            if row[4] < min_score || row[4].is_nan() {
                 continue;
             }
             let (class, best) = best(&row[5..]);
             let score = row[4] * best;
-            if !(score >= min_score) {
+            if score < min_score || score.is_nan() {
                 continue;
             }
             let step = stride as f32;
@@ -136,6 +136,33 @@ pub fn to_picture(corners: &[f32; 4], scale: f32, width: usize, height: usize) -
     (bounds[2] > bounds[0] && bounds[3] > bounds[1]).then_some(bounds)
 }
 
+/// The body of the fuzz target: bytes become a model's answer of some shape; whatever comes out is within bounds.
+#[doc(hidden)]
+pub fn fuzz(data: &[u8]) {
+    let [width, height, classes, min_score, rest @ ..] = data else { return };
+    let (width, height) = ((usize::from(*width) % 8 + 1) * 32, (usize::from(*height) % 8 + 1) * 32);
+    let (classes, min_score) = (usize::from(*classes) % 4, f32::from(*min_score) / 255.0);
+    let given: Vec<f32> = rest.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let whole = crate::layout::cells(width, height) * (5 + classes);
+    let tensor: Vec<f32> = given.iter().cycle().take(if given.is_empty() { 0 } else { whole }).copied().collect();
+    let labels: Vec<i64> = rest.chunks_exact(8).map(|b| i64::from(b[0]) - 4).collect();
+    let mut out = Vec::new();
+    for round in 0..3 {
+        match round {
+            0 => yolox_grid(&tensor, width, height, classes, min_score, &mut out),
+            1 => yolox_grid(&given, width, height, classes, min_score, &mut out),
+            _ => end_to_end(&given, &given, &labels, classes, min_score, &mut out),
+        }
+        suppress(&mut out, NMS_IOU);
+        for candidate in &out {
+            assert!(candidate.class < classes && candidate.score >= min_score && candidate.score <= 1.0);
+            if let Some(bounds) = to_picture(&candidate.corners, 0.3, width, height) {
+                assert!(bounds.iter().all(|v| (0.0..=1.0).contains(v)));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +226,11 @@ mod tests {
                 }
             }
             prop_assert!(out.windows(2).all(|w| w[0].score >= w[1].score));
+        }
+
+        #[test]
+        fn the_fuzz_targets_body_holds(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            fuzz(&data);
         }
 
         #[test]
