@@ -41,6 +41,15 @@ impl Error {
         self.source = Some(source.into());
         self
     }
+    /// The same with what was being done put before its message.
+    pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+    /// Another error that says the same, for a second party that waits for the same thing.
+    pub(crate) fn echo(&self) -> Self {
+        Error::new(self.kind, self.to_string())
+    }
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         self.kind

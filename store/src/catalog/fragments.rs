@@ -1,0 +1,263 @@
+//! Rows of fragments: one per durable fragment, pointing at its record.
+
+use super::{db, segments, streams};
+use crate::segments::reader::Place;
+use crate::segments::writer::SegmentState;
+use crate::{Error, Kind, Position, Range};
+use bytes::Bytes;
+use media::{Cause, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+
+/// Longest fragment in ms: how far before a range a fragment that reaches into it can start.
+pub(crate) const MAX_DURATION_MS: u32 = 60_000;
+/// Rows deleted in one transaction, so that a commit never waits long behind a sweep.
+const BATCH: usize = 2000;
+
+/// What one group commit puts into the catalog.
+pub(crate) struct Group {
+    pub(crate) segments: BTreeMap<u64, SegmentState>,
+    pub(crate) rows: Vec<NewRow>,
+}
+
+/// A fragment that is durable in a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct NewRow {
+    pub(crate) stream: u64,
+    pub(crate) meta: FragmentMeta,
+    pub(crate) place: Place,
+    /// Bytes of its header.
+    pub(crate) header: Bytes,
+}
+
+const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place";
+/// Whether no re-sent fragment of the same producer time came later (invariant 7).
+const NEWEST_OF_ITS_TIME: &str = "NOT EXISTS (SELECT 1 FROM fragments AS later WHERE later.stream = f.stream
+     AND later.producer_start = f.producer_start AND later.counter > f.counter)";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
+    let server_start: i64 = row.get(2)?;
+    let cause: Option<u8> = row.get(9)?;
+    let meta = FragmentMeta {
+        number: FragmentNumber::new(row.get(0)?, server_start as u64, row.get(3)?),
+        producer_start: UnixMillis(row.get(1)?),
+        server_start: UnixMillis(server_start),
+        duration_ms: row.get(4)?,
+        bytes: row.get(5)?,
+        frames: row.get(6)?,
+        crc32c: row.get(7)?,
+        header: HeaderId(row.get::<_, i64>(8)? as u64),
+        cause: cause.and_then(Cause::from_code),
+    };
+    Ok((meta, Place { segment: row.get(10)?, offset: row.get(11)? }))
+}
+
+/// Commits a group in one transaction. Gives, per row, whether it counts or why not (its stream is gone, its header clashes).
+pub(crate) fn commit(c: &mut Connection, group: &Group) -> Result<Vec<Result<(), Error>>, Error> {
+    let tx = c.transaction().map_err(db)?;
+    segments::put(&tx, &group.segments)?;
+    let mut outcomes = Vec::with_capacity(group.rows.len());
+    let mut per_segment = BTreeMap::<u64, i64>::new();
+    for row in &group.rows {
+        match insert(&tx, row) {
+            Ok(added) => {
+                *per_segment.entry(row.place.segment).or_default() += i64::from(added);
+                outcomes.push(Ok(()));
+            }
+            // These two concern this row alone; whatever else is wrong concerns the whole group.
+            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid) => outcomes.push(Err(e)),
+            Err(e) => return Err(e),
+        }
+    }
+    for (segment, rows) in per_segment {
+        segments::add_rows(&tx, segment, rows)?;
+    }
+    tx.commit().map_err(db)?;
+    Ok(outcomes)
+}
+
+/// Adds a row if its stream still exists. `false` if it is there already.
+fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
+    let exists: Option<i64> =
+        c.prepare_cached("SELECT 1 FROM streams WHERE id = ?1").map_err(db)?.query_row([row.stream], |r| r.get(0)).optional().map_err(db)?;
+    if exists.is_none() {
+        return Err(Error::new(Kind::NotFound, "the stream was deleted"));
+    }
+    streams::put_header(c, row.stream, row.meta.header, &row.header)?;
+    let m = &row.meta;
+    let mut statement = c
+        .prepare_cached(
+            "INSERT OR IGNORE INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c,
+                 header, cause, segment, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )
+        .map_err(db)?;
+    let added = statement
+        .execute(params![
+            row.stream,
+            m.number.counter(),
+            m.producer_start.0,
+            m.server_start.0,
+            m.number.random(),
+            m.duration_ms,
+            m.bytes,
+            m.frames,
+            m.crc32c,
+            m.header.0 as i64,
+            m.cause.map(|c| c as u8),
+            row.place.segment,
+            row.place.offset,
+        ])
+        .map_err(db)?;
+    Ok(added == 1)
+}
+
+/// One fragment and its place.
+pub(crate) fn get(c: &Connection, stream: u64, number: FragmentNumber) -> Result<(FragmentMeta, Place), Error> {
+    let sql = format!("SELECT {COLUMNS} FROM fragments WHERE stream = ?1 AND counter = ?2");
+    let found = c.prepare_cached(&sql).map_err(db)?.query_row(params![stream, number.counter()], read).optional().map_err(db)?;
+    found
+        .filter(|(meta, _)| meta.number == number)
+        .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no fragment {number}")))
+}
+
+/// The newest `limit` fragments, oldest first.
+pub(crate) fn newest(c: &Connection, stream: u64, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM fragments AS f WHERE stream = ?1 AND {NEWEST_OF_ITS_TIME} ORDER BY counter DESC LIMIT ?2");
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
+    let rows = statement.query_map(params![stream, limit as i64], read).map_err(db)?;
+    let mut metas = rows.map(|r| r.map(|(meta, _)| meta)).collect::<Result<Vec<_>, _>>().map_err(db)?;
+    metas.reverse();
+    Ok(metas)
+}
+
+/// Fragments that overlap a range, by producer time and then number.
+pub(crate) fn list(c: &Connection, stream: u64, range: Range, at: Position, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
+    let (mut from, mut after) = (range.from.0.saturating_sub(i64::from(MAX_DURATION_MS)), -1);
+    if let Position::After(number) = at {
+        // The fragment itself may be gone by now: then go on at the next one by number.
+        let next: Option<(i64, i64)> = c
+            .prepare_cached("SELECT producer_start, counter FROM fragments WHERE stream = ?1 AND counter >= ?2 ORDER BY counter LIMIT 1")
+            .map_err(db)?
+            .query_row(params![stream, number.counter()], |r| Ok((r.get(0)?, r.get(1)?)))
+            .optional()
+            .map_err(db)?;
+        let Some((start, counter)) = next else { return Ok(Vec::new()) };
+        if start >= from {
+            (from, after) = (start, if counter as u64 == number.counter() { counter } else { counter - 1 });
+        }
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM fragments AS f WHERE stream = ?1 AND producer_start >= ?2 AND (producer_start > ?2 OR counter > ?3)
+         AND producer_start < ?4 AND producer_start + duration_ms > ?5 AND {NEWEST_OF_ITS_TIME}
+         ORDER BY producer_start, counter LIMIT ?6"
+    );
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
+    let rows = statement.query_map(params![stream, from, after, range.to.0, range.from.0, limit as i64], read).map_err(db)?;
+    rows.map(|r| r.map(|(meta, _)| meta)).collect::<Result<_, _>>().map_err(db)
+}
+
+/// What the timeline needs of a fragment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Covered {
+    pub(crate) start: UnixMillis,
+    pub(crate) duration_ms: u32,
+    pub(crate) bytes: u64,
+    pub(crate) cause: Option<Cause>,
+}
+
+/// Calls `each` with every fragment that overlaps a range, in order of producer time, out of the index alone, until it gives `false`.
+pub(crate) fn walk(c: &Connection, stream: u64, range: Range, mut each: impl FnMut(Covered) -> bool) -> Result<(), Error> {
+    let mut statement = c
+        .prepare_cached(
+            "SELECT producer_start, duration_ms, bytes, cause FROM fragments INDEXED BY fragments_by_time
+             WHERE stream = ?1 AND producer_start >= ?2 AND producer_start < ?3 AND producer_start + duration_ms > ?4
+             ORDER BY producer_start, counter",
+        )
+        .map_err(db)?;
+    let from = range.from.0.saturating_sub(i64::from(MAX_DURATION_MS));
+    let mut rows = statement.query(params![stream, from, range.to.0, range.from.0]).map_err(db)?;
+    let mut held: Option<Covered> = None;
+    while let Some(row) = rows.next().map_err(db)? {
+        let cause: Option<u8> = row.get(3).map_err(db)?;
+        let next = Covered {
+            start: UnixMillis(row.get(0).map_err(db)?),
+            duration_ms: row.get(1).map_err(db)?,
+            bytes: row.get(2).map_err(db)?,
+            cause: cause.and_then(Cause::from_code),
+        };
+        // Of several with the same producer time the last has the largest number: only it counts (invariant 7).
+        if let Some(previous) = held.replace(next)
+            && previous.start != next.start
+            && !each(previous)
+        {
+            return Ok(());
+        }
+    }
+    if let Some(last) = held {
+        each(last);
+    }
+    Ok(())
+}
+
+/// The largest counter of a stream.
+pub(crate) fn max_counter(c: &Connection, stream: u64) -> Result<Option<u64>, Error> {
+    c.query_row("SELECT max(counter) FROM fragments WHERE stream = ?1", [stream], |r| r.get(0)).map_err(db)
+}
+
+/// Deletes up to a batch of the oldest fragments of a stream that began before `cutoff` by the server's clock.
+/// Gives how many went, and whether more may be due.
+pub(crate) fn expire(c: &mut Connection, stream: u64, cutoff: UnixMillis) -> Result<(usize, bool), Error> {
+    let tx = c.transaction().map_err(db)?;
+    let due: Option<u64> = tx
+        .query_row(
+            "SELECT max(counter) FROM (SELECT counter, server_start FROM fragments WHERE stream = ?1 ORDER BY counter LIMIT ?2)
+             WHERE server_start < ?3",
+            params![stream, BATCH as i64, cutoff.0],
+            |r| r.get(0),
+        )
+        .map_err(db)?;
+    let Some(upto) = due else { return Ok((0, false)) };
+    let gone = delete_upto(&tx, stream, upto)?;
+    tx.commit().map_err(db)?;
+    Ok((gone, gone == BATCH))
+}
+
+fn delete_upto(tx: &Connection, stream: u64, upto: u64) -> Result<usize, Error> {
+    {
+        let mut statement =
+            tx.prepare_cached("SELECT segment, count(*) FROM fragments WHERE stream = ?1 AND counter <= ?2 GROUP BY segment").map_err(db)?;
+        let mut rows = statement.query(params![stream, upto]).map_err(db)?;
+        while let Some(row) = rows.next().map_err(db)? {
+            let count: i64 = row.get(1).map_err(db)?;
+            segments::add_rows(tx, row.get(0).map_err(db)?, -count)?;
+        }
+    }
+    tx.execute("DELETE FROM fragments WHERE stream = ?1 AND counter <= ?2", params![stream, upto]).map_err(db)
+}
+
+/// Deletes up to a batch of rows of deleted streams. Gives whether more are left.
+pub(crate) fn sweep_deleted(c: &mut Connection) -> Result<bool, Error> {
+    let tx = c.transaction().map_err(db)?;
+    let stream: Option<u64> = tx.query_row("SELECT min(id) FROM deleted_streams", [], |r| r.get(0)).map_err(db)?;
+    let Some(stream) = stream else { return Ok(false) };
+    let upto: Option<u64> = tx
+        .query_row(
+            "SELECT max(counter) FROM (SELECT counter FROM fragments WHERE stream = ?1 ORDER BY counter LIMIT ?2)",
+            params![stream, BATCH as i64],
+            |r| r.get(0),
+        )
+        .map_err(db)?;
+    match upto {
+        Some(upto) => {
+            delete_upto(&tx, stream, upto)?;
+        }
+        None => {
+            tx.execute("DELETE FROM headers WHERE stream = ?1", [stream]).map_err(db)?;
+            tx.execute("DELETE FROM detections WHERE stream = ?1", [stream]).map_err(db)?;
+            super::alerts::delete_of(&tx, stream)?;
+            tx.execute("DELETE FROM deleted_streams WHERE id = ?1", [stream]).map_err(db)?;
+        }
+    }
+    tx.commit().map_err(db)?;
+    Ok(true)
+}

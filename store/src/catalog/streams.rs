@@ -1,0 +1,100 @@
+//! Rows of streams, their headers, and the settings.
+
+use super::db;
+use crate::{Error, Kind, StreamInfo};
+use media::{HeaderId, StreamName, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Counters are set aside in blocks of so many.
+pub(crate) const BLOCK: u64 = 1000;
+
+/// A stream as the catalog knows it.
+#[derive(Debug)]
+pub(crate) struct StreamRow {
+    pub(crate) info: StreamInfo,
+    /// No counter above it was ever given out.
+    pub(crate) counter_limit: u64,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<StreamRow> {
+    let name: String = row.get(1)?;
+    let name = name.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(e)))?;
+    Ok(StreamRow {
+        info: StreamInfo { id: row.get(0)?, name, retention_hours: row.get(2)?, created_at: UnixMillis(row.get(3)?) },
+        counter_limit: row.get(4)?,
+    })
+}
+
+/// All streams.
+pub(crate) fn all(c: &Connection) -> Result<Vec<StreamRow>, Error> {
+    let mut statement = c.prepare("SELECT id, name, retention_hours, created_at, counter_limit FROM streams ORDER BY name").map_err(db)?;
+    statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
+}
+
+/// Adds a stream; its id is new.
+pub(crate) fn insert(c: &Connection, name: &StreamName, retention_hours: Option<u32>, now: UnixMillis) -> Result<StreamRow, Error> {
+    let added = c.execute(
+        "INSERT INTO streams (name, retention_hours, created_at, counter_limit) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO NOTHING",
+        params![name.as_str(), retention_hours, now.0, BLOCK],
+    );
+    if added.map_err(db)? == 0 {
+        return Err(Error::new(Kind::AlreadyExists, format!("there is a stream {name} already")));
+    }
+    let id = c.last_insert_rowid() as u64;
+    let info = StreamInfo { id, name: name.clone(), retention_hours, created_at: now };
+    Ok(StreamRow { info, counter_limit: BLOCK })
+}
+
+/// Removes a stream's row, cameras excepted; its other rows go in batches later ([`super::fragments::sweep_deleted`]).
+pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
+    let tx = c.transaction().map_err(db)?;
+    if tx.execute("DELETE FROM streams WHERE id = ?1", [id]).map_err(db)? == 0 {
+        return Err(Error::new(Kind::NotFound, "the stream is deleted already"));
+    }
+    tx.execute("INSERT OR IGNORE INTO deleted_streams (id) VALUES (?1)", [id]).map_err(db)?;
+    tx.commit().map_err(db)
+}
+
+/// Raises the limit of counters, never lowers it.
+pub(crate) fn reserve(c: &Connection, id: u64, counter_limit: u64) -> Result<(), Error> {
+    let mut statement = c.prepare_cached("UPDATE streams SET counter_limit = max(counter_limit, ?2) WHERE id = ?1").map_err(db)?;
+    statement.execute(params![id, counter_limit]).map_err(db)?;
+    Ok(())
+}
+
+/// Sets the next block of counters aside for every stream: what a start of the process does.
+pub(crate) fn reserve_all(c: &Connection) -> Result<(), Error> {
+    c.execute("UPDATE streams SET counter_limit = counter_limit + ?1", [BLOCK]).map_err(db)?;
+    Ok(())
+}
+
+/// A header's bytes.
+pub(crate) fn header(c: &Connection, stream: u64, id: HeaderId) -> Result<Option<Vec<u8>>, Error> {
+    let mut statement = c.prepare_cached("SELECT bytes FROM headers WHERE stream = ?1 AND id = ?2").map_err(db)?;
+    statement.query_row(params![stream, id.0 as i64], |r| r.get(0)).optional().map_err(db)
+}
+
+/// Stores a header, or checks the one that stands under its id.
+pub(crate) fn put_header(c: &Connection, stream: u64, id: HeaderId, bytes: &[u8]) -> Result<(), Error> {
+    match header(c, stream, id)? {
+        Some(there) if there == bytes => Ok(()),
+        Some(_) => Err(Error::new(Kind::Invalid, format!("two different headers have the id {id}"))),
+        None => {
+            let mut statement = c.prepare_cached("INSERT INTO headers (stream, id, bytes) VALUES (?1, ?2, ?3)").map_err(db)?;
+            statement.execute(params![stream, id.0 as i64, bytes]).map_err(db)?;
+            Ok(())
+        }
+    }
+}
+
+/// A setting's value.
+pub(crate) fn setting(c: &Connection, key: &str) -> Result<Option<String>, Error> {
+    c.query_row("SELECT value FROM settings WHERE key = ?1", [key], |r| r.get(0)).optional().map_err(db)
+}
+
+/// Sets a setting.
+pub(crate) fn set_setting(c: &Connection, key: &str, value: &str) -> Result<(), Error> {
+    c.execute("INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value", [key, value])
+        .map_err(db)?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The data folder: its format file, its lock, its paths and their permissions.
+
+use crate::{Error, Kind};
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Version of the data folder's layout that this program makes and the only one it opens.
+const VERSION: u32 = 1;
+/// What may stand in a folder in which making the store was cut short.
+const OURS: [&str; 4] = ["lock", "format", "format.new", "segments"];
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    format: String,
+    version: u32,
+    store: Uuid,
+}
+
+/// A locked data folder. The lock goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+    /// The id that the catalog and each segment carry too.
+    pub(crate) store: Uuid,
+    _lock: File,
+}
+
+impl Folder {
+    /// Locks the folder, and makes the store in it if it is new or empty.
+    pub(crate) fn open_or_create(root: &Path) -> Result<Folder, Error> {
+        let failed = |what: &str, e: io::Error| Error::new(Kind::Unavailable, format!("data folder {}: {what}", root.display())).with_source(e);
+        DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| failed("it cannot be made", e))?;
+        if !root.join("format").exists() {
+            let entries = std::fs::read_dir(root).map_err(|e| failed("it cannot be read", e))?;
+            let foreign = entries.flatten().map(|e| e.file_name()).find(|n| !OURS.iter().any(|ours| n == ours));
+            if let Some(name) = foreign {
+                let message = format!("{} is no data folder: it has no `format` file, but it holds {name:?}", root.display());
+                return Err(Error::new(Kind::Invalid, message));
+            }
+        }
+        let lock = lock(root)?;
+        let store = match read_format(root)? {
+            Some(store) => store,
+            None => write_format(root).map_err(|e| failed("its format file cannot be written", e))?,
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(root.join("segments")).map_err(|e| failed("segments cannot be made", e))?;
+        sync_dir(root).map_err(|e| failed("it cannot be synced", e))?;
+        Ok(Folder { root: root.to_owned(), store, _lock: lock })
+    }
+
+    /// Locks a folder that must already hold a store.
+    pub(crate) fn open(root: &Path) -> Result<Folder, Error> {
+        if !root.join("format").exists() {
+            return Err(Error::new(Kind::NotFound, format!("{} is no data folder: it has no `format` file", root.display())));
+        }
+        let lock = lock(root)?;
+        let store = read_format(root)?
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("{}: the `format` file went away", root.display())))?;
+        Ok(Folder { root: root.to_owned(), store, _lock: lock })
+    }
+
+    /// Where segments lie.
+    pub(crate) fn segments(&self) -> PathBuf {
+        self.root.join("segments")
+    }
+    /// Where the catalog lies.
+    pub(crate) fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.sqlite")
+    }
+}
+
+fn lock(root: &Path) -> Result<File, Error> {
+    let path = root.join("lock");
+    let failed = |e| Error::new(Kind::Unavailable, format!("{} cannot be opened", path.display())).with_source(e);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::new(Kind::Unavailable, format!("data folder {} is in use by another process", root.display())))
+        }
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+fn read_format(root: &Path) -> Result<Option<Uuid>, Error> {
+    let path = root.join("format");
+    let mut text = String::new();
+    // A format file is short; whatever is longer is not one.
+    let read = File::open(&path).and_then(|f| f.take(4096).read_to_string(&mut text));
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e)),
+        Ok(_) => {}
+    }
+    let format: Format =
+        serde_json::from_str(&text).map_err(|e| Error::new(Kind::Corrupt, format!("{} is damaged", path.display())).with_source(e))?;
+    if format.format != "vidicon-store" {
+        return Err(Error::new(Kind::Invalid, format!("{} is of another program: {:?}", path.display(), format.format)));
+    }
+    if format.version != VERSION {
+        let message = format!("{}: format version {}, this program opens version {VERSION}", path.display(), format.version);
+        return Err(Error::new(Kind::Invalid, message));
+    }
+    Ok(Some(format.store))
+}
+
+fn write_format(root: &Path) -> io::Result<Uuid> {
+    let store = Uuid::now_v7();
+    let format = Format { format: "vidicon-store".to_owned(), version: VERSION, store };
+    let text = serde_json::to_string(&format).expect("a name, a number and an id have a JSON form") + "\n";
+    let new = root.join("format.new");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, root.join("format"))?;
+    sync_dir(root)?;
+    Ok(store)
+}
+
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn is_made_once_locked_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("data");
+        let first = Folder::open_or_create(&root).unwrap();
+        let store = first.store;
+        let second = Folder::open_or_create(&root).unwrap_err();
+        assert!(second.to_string().contains("in use"), "{second}");
+        drop(first);
+        assert_eq!(Folder::open_or_create(&root).unwrap().store, store);
+        assert_eq!(std::fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(std::fs::metadata(root.join("format")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(root.join("segments")).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn refuses_what_is_not_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("holiday.jpg"), "x").unwrap();
+        let error = Folder::open_or_create(dir.path()).unwrap_err();
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("holiday.jpg"), "{error}");
+
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("format"), r#"{"format":"vidicon-store","version":9,"store":"01890000-0000-7000-8000-000000000000"}"#)
+            .unwrap();
+        let error = Folder::open_or_create(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("version 9"), "{error}");
+    }
+}

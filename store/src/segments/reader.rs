@@ -1,0 +1,66 @@
+//! Reading one fragment out of a segment, through `object_store` range reads, so that a bucket can stand in for the folder.
+
+use super::file_name;
+use super::record::{HEAD_LEN, Head, RecordKind};
+use crate::{Error, Kind};
+use bytes::Bytes;
+use media::FragmentMeta;
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a fragment's record starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "segment {:016x} offset {}", self.segment, self.offset)
+    }
+}
+
+/// Reads fragments. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Reader {
+    /// Reads from the folder `segments`.
+    pub(crate) fn new(folder: &Path) -> Result<Reader, Error> {
+        let objects = LocalFileSystem::new_with_prefix(folder)
+            .map_err(|e| Error::new(Kind::Unavailable, format!("folder {} cannot be read", folder.display())).with_source(e))?;
+        Ok(Reader { objects: Arc::new(objects) })
+    }
+
+    /// The cluster at `place`. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
+    /// bytes must have the checksum. `what` names the stream in the error.
+    pub(crate) async fn cluster(&self, what: &str, stream: u64, meta: &FragmentMeta, place: Place) -> Result<Bytes, Error> {
+        let corrupt = |why: String| Error::new(Kind::Corrupt, format!("stream {what} fragment {} in {place}: {why}", meta.number));
+        let path = ObjectPath::from(file_name(place.segment));
+        let end = place.offset + HEAD_LEN as u64 + u64::from(meta.bytes);
+        let bytes = self.objects.get_range(&path, place.offset..end).await.map_err(|e| match e {
+            // Gone between the catalog's answer and now: the retention sweeper took the segment, or someone else did.
+            object_store::Error::NotFound { .. } => {
+                Error::new(Kind::NotFound, format!("stream {what} fragment {}: {place} is gone", meta.number))
+            }
+            e => Error::new(Kind::Unavailable, format!("stream {what} fragment {}: {place} cannot be read", meta.number)).with_source(e),
+        })?;
+        if (bytes.len() as u64) < end - place.offset {
+            return Err(corrupt(format!("the segment ends after {} of {} bytes", bytes.len(), end - place.offset)));
+        }
+        let head = Head::decode(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        if head.kind != RecordKind::Fragment || head.stream != stream || head.meta() != *meta {
+            return Err(corrupt("another record stands there".to_owned()));
+        }
+        let cluster = bytes.slice(HEAD_LEN..);
+        let crc = crc32c::crc32c(&cluster);
+        if crc != meta.crc32c {
+            return Err(corrupt(format!("checksum {crc:08x} where {:08x} was written", meta.crc32c)));
+        }
+        Ok(cluster)
+    }
+}

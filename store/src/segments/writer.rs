@@ -1,0 +1,300 @@
+//! Appending groups of records to the newest segment: one vectored write, one sync.
+//!
+//! A sync that failed is never tried again on the same file: the kernel may have dropped the pages that it could not write and
+//! would answer the second call with success. The file is given up at its last good end and the group, which is still in
+//! memory, is written once more to a new segment.
+
+use super::reader::Place;
+use super::record::{FILE_HEADER_LEN, FileHeader, HEAD_LEN, Head, StreamBody, padding, record_len};
+use crate::faults::Faults;
+use crate::{Error, Kind};
+use bytes::Bytes;
+use media::{Fragment, HeaderId, UnixMillis};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Slices of one `writev`; Linux takes at most 1024.
+const SLICES_PER_WRITE: usize = 1024;
+
+/// One thing to append.
+pub(crate) enum Item<'a> {
+    /// A fragment, with what a segment must say of its stream before it.
+    Fragment { stream: u64, body: &'a StreamBody, counter_limit: u64, fragment: &'a Fragment },
+    /// The stream was deleted.
+    Deleted { stream: u64 },
+}
+
+/// What the catalog has to know of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentState {
+    pub(crate) created_at: UnixMillis,
+    /// Just after the last record that counts.
+    pub(crate) end: u64,
+    /// No record will follow.
+    pub(crate) closed: bool,
+}
+
+struct Active {
+    id: u64,
+    file: File,
+    end: u64,
+    created_at: UnixMillis,
+    /// Streams and headers that this segment already describes.
+    streams: HashSet<u64>,
+    headers: HashSet<(u64, HeaderId)>,
+}
+
+/// The one appender of a store.
+pub(crate) struct LogWriter {
+    folder: PathBuf,
+    store: Uuid,
+    segment_bytes: u64,
+    next_id: u64,
+    active: Option<Active>,
+    /// Segment states that no catalog transaction holds yet.
+    unrecorded: BTreeMap<u64, SegmentState>,
+    faults: Arc<Faults>,
+}
+
+impl LogWriter {
+    /// Appends to new segments from `next_id` on, or to `resume`: (id, created at, end).
+    pub(crate) fn new(
+        folder: &Path,
+        store: Uuid,
+        segment_bytes: u64,
+        next_id: u64,
+        resume: Option<(u64, UnixMillis, u64)>,
+        faults: Arc<Faults>,
+    ) -> Result<LogWriter, Error> {
+        let active = match resume {
+            Some((id, created_at, end)) => {
+                let path = super::path(folder, id);
+                let open = || -> io::Result<File> {
+                    let mut file = OpenOptions::new().write(true).open(&path)?;
+                    file.seek(SeekFrom::Start(end))?;
+                    Ok(file)
+                };
+                let file = open().map_err(|e| {
+                    Error::new(Kind::Unavailable, format!("segment {} cannot be opened", path.display())).with_source(e)
+                })?;
+                Some(Active { id, file, end, created_at, streams: HashSet::new(), headers: HashSet::new() })
+            }
+            None => None,
+        };
+        let folder = folder.to_owned();
+        Ok(LogWriter { folder, store, segment_bytes, next_id, active, unrecorded: BTreeMap::new(), faults })
+    }
+
+    /// Appends a group and syncs it. Gives the place of each item (of `Deleted` too). After an error nothing of the group counts.
+    pub(crate) fn append(&mut self, group: &[Item<'_>], now: UnixMillis) -> Result<Vec<Place>, Error> {
+        let full = self.active.as_ref().is_some_and(|a| a.end >= self.segment_bytes);
+        if full {
+            self.retire();
+        }
+        match self.try_append(group, now) {
+            Err(Failure::Sync(first)) => {
+                tracing::error!(error = %first, "a segment could not be synced; it is given up and the group goes to a new one");
+                self.retire();
+                self.try_append(group, now).map_err(|failure| {
+                    if let Failure::Sync(_) = failure {
+                        self.retire();
+                    }
+                    failure.into_error()
+                })
+            }
+            other => other.map_err(Failure::into_error),
+        }
+    }
+
+    /// The states of segments that changed since [`Self::recorded`].
+    pub(crate) fn unrecorded(&self) -> &BTreeMap<u64, SegmentState> {
+        &self.unrecorded
+    }
+
+    /// The catalog holds all of [`Self::unrecorded`].
+    pub(crate) fn recorded(&mut self) {
+        self.unrecorded.clear();
+    }
+
+    /// Takes the last group back: the catalog refused it for certain. `to` is the end before it, of the active segment.
+    pub(crate) fn take_back(&mut self, to: u64) {
+        let Some(active) = &mut self.active else { return };
+        if active.end <= to || to < FILE_HEADER_LEN as u64 {
+            return;
+        }
+        active.end = to;
+        // What the cut group described is described again.
+        active.streams.clear();
+        active.headers.clear();
+        self.unrecorded.insert(active.id, active.state(false));
+        self.cut();
+    }
+
+    /// The id and end of the segment being written.
+    pub(crate) fn position(&self) -> Option<(u64, u64)> {
+        self.active.as_ref().map(|a| (a.id, a.end))
+    }
+
+    /// Gives the active segment up: no record will follow its last good one.
+    pub(crate) fn retire(&mut self) {
+        if let Some(active) = self.active.take() {
+            self.unrecorded.insert(active.id, active.state(true));
+            // Best effort: bytes behind the end are ignored by readers and by recovery of a closed segment.
+            if let Err(error) = active.file.set_len(active.end) {
+                tracing::warn!(segment = active.id, %error, "the end of a segment that is given up could not be cut");
+            }
+        }
+    }
+
+    fn try_append(&mut self, group: &[Item<'_>], now: UnixMillis) -> Result<Vec<Place>, Failure> {
+        if self.active.is_none() {
+            self.create(now).map_err(Failure::Write)?;
+        }
+        let active = self.active.as_mut().expect("made just above");
+        let plan = Plan::new(active, group);
+        let wrote = self.faults.check("segment.write").and_then(|()| write_all_vectored(&mut active.file, &plan.parts));
+        if let Err(error) = wrote {
+            // A torn tail: back to the last good end, so that the next group starts on a record boundary.
+            self.cut();
+            return Err(Failure::Write(error));
+        }
+        self.faults.check("segment.sync").and_then(|()| active.file.sync_data()).map_err(Failure::Sync)?;
+        active.end = plan.end;
+        active.streams.extend(plan.streams);
+        active.headers.extend(plan.headers);
+        self.unrecorded.insert(active.id, active.state(false));
+        Ok(plan.places)
+    }
+
+    /// Cuts the file back to the last good end; a file that cannot be cut is given up.
+    fn cut(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let cut = active.file.set_len(active.end).and_then(|()| active.file.seek(SeekFrom::Start(active.end)).map(drop));
+        if let Err(error) = cut {
+            tracing::error!(segment = active.id, %error, "a torn end could not be cut off; the segment is given up");
+            self.retire();
+        }
+    }
+
+    fn create(&mut self, now: UnixMillis) -> io::Result<()> {
+        loop {
+            let id = self.next_id;
+            let path = super::path(&self.folder, id);
+            self.faults.check("segment.create")?;
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let mut file = match made {
+                Ok(file) => file,
+                // A file that the catalog does not know is never touched.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    self.next_id += 1;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            let header = FileHeader { store: self.store, segment: id, created_at: now };
+            let made = file.write_all(&header.encode()).and_then(|()| file.sync_all()).and_then(|()| File::open(&self.folder)?.sync_all());
+            if let Err(error) = made {
+                // Nothing refers to it yet, and its name must be free for the next try.
+                let _ = std::fs::remove_file(&path);
+                return Err(error);
+            }
+            self.next_id += 1;
+            let end = FILE_HEADER_LEN as u64;
+            let active = Active { id, file, end, created_at: now, streams: HashSet::new(), headers: HashSet::new() };
+            self.unrecorded.insert(id, active.state(false));
+            self.active = Some(active);
+            tracing::debug!(segment = id, "segment begun");
+            return Ok(());
+        }
+    }
+}
+
+impl Active {
+    fn state(&self, closed: bool) -> SegmentState {
+        SegmentState { created_at: self.created_at, end: self.end, closed }
+    }
+}
+
+/// The bytes of a group as slices, and where each item comes to lie.
+struct Plan {
+    parts: Vec<Bytes>,
+    places: Vec<Place>,
+    end: u64,
+    streams: HashSet<u64>,
+    headers: HashSet<(u64, HeaderId)>,
+}
+
+impl Plan {
+    fn new(active: &Active, group: &[Item<'_>]) -> Plan {
+        let mut plan =
+            Plan { parts: Vec::new(), places: Vec::with_capacity(group.len()), end: active.end, streams: HashSet::new(), headers: HashSet::new() };
+        for item in group {
+            if let Item::Fragment { stream, body, counter_limit, fragment } = item {
+                if !active.streams.contains(stream) && plan.streams.insert(*stream) {
+                    let payload = Bytes::from(body.encode());
+                    plan.push(Head::stream(*stream, *counter_limit, &payload), [payload]);
+                }
+                let key = (*stream, fragment.meta.header);
+                if !active.headers.contains(&key) && plan.headers.insert(key) {
+                    let payload = fragment.header.bytes.clone();
+                    plan.push(Head::header(*stream, fragment.meta.header, &payload), [payload]);
+                }
+            }
+            plan.places.push(Place { segment: active.id, offset: plan.end });
+            match item {
+                Item::Fragment { stream, fragment, .. } => {
+                    plan.push(Head::fragment(*stream, &fragment.meta), fragment.cluster.parts().iter().cloned());
+                }
+                Item::Deleted { stream } => plan.push(Head::deleted(*stream), []),
+            }
+        }
+        plan
+    }
+
+    fn push(&mut self, head: Head, payload: impl IntoIterator<Item = Bytes>) {
+        self.parts.push(Bytes::copy_from_slice(&head.encode()));
+        let before = self.parts.len();
+        self.parts.extend(payload);
+        debug_assert_eq!(self.parts[before..].iter().map(Bytes::len).sum::<usize>(), head.payload_len as usize, "head {HEAD_LEN}");
+        self.parts.push(padding(head.payload_len));
+        self.end += record_len(head.payload_len);
+    }
+}
+
+fn write_all_vectored(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
+    for batch in parts.chunks(SLICES_PER_WRITE) {
+        let mut slices: Vec<IoSlice<'_>> = batch.iter().filter(|p| !p.is_empty()).map(|p| IoSlice::new(p)).collect();
+        let mut left = slices.as_mut_slice();
+        while !left.is_empty() {
+            match file.write_vectored(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut left, n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Failure {
+    Write(io::Error),
+    Sync(io::Error),
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        let (Failure::Write(error) | Failure::Sync(error)) = self;
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Error::new(Kind::LimitExceeded, "the disk is full: fragments are not recorded until there is room").with_source(error)
+            }
+            _ => Error::new(Kind::Unavailable, "the segment could not be written").with_source(error),
+        }
+    }
+}
