@@ -32,13 +32,16 @@ pub(crate) struct Folder {
 impl Folder {
     /// Locks the folder, and makes the store in it if it is new or empty.
     pub(crate) fn open_or_create(root: &Path) -> Result<Folder, Error> {
-        let failed = |what: &str, e: io::Error| Error::new(Kind::Unavailable, format!("data folder {}: {what}", root.display())).with_source(e);
+        let failed = |what: &str, e: io::Error| {
+            Error::new(Kind::Unavailable, format!("data folder {}: {what}", root.display())).with_source(e)
+        };
         DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| failed("it cannot be made", e))?;
         if !root.join("format").exists() {
             let entries = std::fs::read_dir(root).map_err(|e| failed("it cannot be read", e))?;
             let foreign = entries.flatten().map(|e| e.file_name()).find(|n| !OURS.iter().any(|ours| n == ours));
             if let Some(name) = foreign {
-                let message = format!("{} is no data folder: it has no `format` file, but it holds {name:?}", root.display());
+                let message =
+                    format!("{} is no data folder: it has no `format` file, but it holds {name:?}", root.display());
                 return Err(Error::new(Kind::Invalid, message));
             }
         }
@@ -47,7 +50,11 @@ impl Folder {
             Some(store) => store,
             None => write_format(root).map_err(|e| failed("its format file cannot be written", e))?,
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(root.join("segments")).map_err(|e| failed("segments cannot be made", e))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root.join("segments"))
+            .map_err(|e| failed("segments cannot be made", e))?;
         sync_dir(root).map_err(|e| failed("it cannot be synced", e))?;
         Ok(Folder { root: root.to_owned(), store, _lock: lock })
     }
@@ -55,7 +62,10 @@ impl Folder {
     /// Locks a folder that must already hold a store.
     pub(crate) fn open(root: &Path) -> Result<Folder, Error> {
         if !root.join("format").exists() {
-            return Err(Error::new(Kind::NotFound, format!("{} is no data folder: it has no `format` file", root.display())));
+            return Err(Error::new(
+                Kind::NotFound,
+                format!("{} is no data folder: it has no `format` file", root.display()),
+            ));
         }
         let lock = lock(root)?;
         let store = read_format(root)?
@@ -93,16 +103,22 @@ fn read_format(root: &Path) -> Result<Option<Uuid>, Error> {
     let read = File::open(&path).and_then(|f| f.take(4096).read_to_string(&mut text));
     match read {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e)),
+        Err(e) => {
+            return Err(Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e));
+        }
         Ok(_) => {}
     }
-    let format: Format =
-        serde_json::from_str(&text).map_err(|e| Error::new(Kind::Corrupt, format!("{} is damaged", path.display())).with_source(e))?;
+    let format: Format = serde_json::from_str(&text)
+        .map_err(|e| Error::new(Kind::Corrupt, format!("{} is damaged", path.display())).with_source(e))?;
     if format.format != "vidicon-store" {
-        return Err(Error::new(Kind::Invalid, format!("{} is of another program: {:?}", path.display(), format.format)));
+        return Err(Error::new(
+            Kind::Invalid,
+            format!("{} is of another program: {:?}", path.display(), format.format),
+        ));
     }
     if format.version != VERSION {
-        let message = format!("{}: format version {}, this program opens version {VERSION}", path.display(), format.version);
+        let message =
+            format!("{}: format version {}, this program opens version {VERSION}", path.display(), format.version);
         return Err(Error::new(Kind::Invalid, message));
     }
     Ok(Some(format.store))
@@ -154,8 +170,11 @@ mod tests {
         assert!(error.kind() == Kind::Invalid && error.to_string().contains("holiday.jpg"), "{error}");
 
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("format"), r#"{"format":"vidicon-store","version":9,"store":"01890000-0000-7000-8000-000000000000"}"#)
-            .unwrap();
+        std::fs::write(
+            dir.path().join("format"),
+            r#"{"format":"vidicon-store","version":9,"store":"01890000-0000-7000-8000-000000000000"}"#,
+        )
+        .unwrap();
         let error = Folder::open_or_create(dir.path()).unwrap_err();
         assert!(error.to_string().contains("version 9"), "{error}");
     }

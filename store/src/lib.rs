@@ -6,14 +6,31 @@
 //!
 //! What does not: protocols, HTTP, detection.
 
+mod budget;
+mod catalog;
+pub mod check;
+mod commit;
+mod coverage;
 pub mod error;
+mod faults;
+mod folder;
 pub mod follow;
 pub mod outbound;
 pub mod records;
+mod records_impl;
+mod recovery;
+mod retention;
+mod segments;
+mod state;
+mod stats;
 mod store_impl;
 pub mod stream;
+mod tasks;
+mod writer;
 
 pub use error::{Error, Kind};
 pub use follow::{Followed, Follower, LiveFragment, LiveFrame};
+pub use segments::record::{FormatError, fuzz as fuzz_record};
 pub use store_impl::{Clock, Config, Notice, Store};
-pub use stream::{Durable, Offer, Position, Range, Span, Stream, StreamInfo, StreamStats, Writer};
+pub use stream::{Durable, Offer, Position, Range, Span, Stream, StreamInfo, StreamStats};
+pub use writer::Writer;

@@ -1,13 +1,30 @@
 //! The store's public face.
 
-use crate::Error;
-use crate::records::{Alert, Camera, Delivery, Detection, Rule, Target};
-use crate::stream::{Range, Stream};
+use crate::budget::Process;
+use crate::catalog::{Catalog, fragments, schema, segments, streams};
+use crate::commit::{Committer, Queue, Work};
+use crate::faults::Faults;
+use crate::folder::Folder;
+use crate::records::{Alert, Detection};
+use crate::retention::Sweeper;
+use crate::segments::reader::Reader;
+use crate::segments::writer::LogWriter;
+use crate::state::{RECENT, Shared, StreamState, Streams};
+use crate::stream::Stream;
+use crate::{Error, Kind, recovery, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::sync::broadcast;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Notices that a slow listener can be behind before it misses some.
+const NOTICES: usize = 1024;
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,159 +91,253 @@ pub enum Notice {
     Streams,
 }
 
-/// An open store. Cheap to clone.
+/// An open store. Cheap to clone. [`Store::stop`] ends it in order; when the last clone is dropped without it, what is queued is
+/// still committed in the background.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) notices: broadcast::Sender<Notice>,
+    budget: Arc<Process>,
+    secret: [u8; 32],
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    sweep_now: Arc<Notify>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    /// Holds the lock of the data folder; the threads hold it too.
+    folder: Mutex<Option<Arc<Folder>>>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests arm fail points here"))]
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.shared.queue.close();
+    }
+}
 
 impl Store {
     /// Opens or makes the data folder: locks it, upgrades or refuses its format, recovers, starts the commit and sweep tasks.
-    pub async fn open(_config: Config, _clock: Clock) -> Result<Store, Error> {
-        unimplemented!("skeleton")
+    pub async fn open(config: Config, clock: Clock) -> Result<Store, Error> {
+        let opened = tokio::task::spawn_blocking(move || Opened::new(config, clock)).await;
+        let opened = opened.map_err(|e| Error::new(Kind::Internal, "opening the store failed").with_source(e))??;
+        Ok(opened.start())
     }
-    /// Commits what is queued, stops the tasks, releases the lock.
+
+    /// Commits what is queued, stops the tasks, releases the lock. Open fragments are dropped with their writers.
     pub async fn stop(&self) -> Result<(), Error> {
-        unimplemented!("skeleton")
+        let inner = &self.inner;
+        inner.shared.stopping.store(true, Ordering::SeqCst);
+        inner.stop.cancel();
+        inner.shared.queue.close();
+        self.states().iter().for_each(|stream| stream.stop());
+        inner.budget.wake();
+        inner.tasks.close();
+        inner.tasks.wait().await;
+        let committer = inner.committer.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let catalog = inner.shared.catalog.clone();
+        let joined = tokio::task::spawn_blocking(move || {
+            let ended = committer.is_none_or(|thread| thread.join().is_ok());
+            catalog.stop();
+            ended
+        });
+        let ended = joined.await.map_err(|e| Error::new(Kind::Internal, "stopping the store failed").with_source(e))?;
+        inner.folder.lock().unwrap_or_else(|e| e.into_inner()).take();
+        match ended {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Internal, "the commit thread had panicked")),
+        }
     }
+
     /// The time now by the store's clock.
     pub fn now(&self) -> UnixMillis {
-        unimplemented!("skeleton")
+        (self.inner.shared.clock)()
     }
     /// A listener for notices.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
-        unimplemented!("skeleton")
+        self.inner.notices.subscribe()
     }
     /// A random 32-byte secret of this data folder, made at its creation; keys for tokens and cookies derive from it.
     pub fn secret(&self) -> [u8; 32] {
-        unimplemented!("skeleton")
+        self.inner.secret
     }
     /// A small value kept in the catalog (`root_access_key_id`, …).
-    pub async fn setting(&self, _key: &str) -> Result<Option<String>, Error> {
-        unimplemented!("skeleton")
+    pub async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        let key = key.to_owned();
+        self.catalog().read(move |c| streams::setting(c, &key)).await
     }
     /// Sets such a value.
-    pub async fn set_setting(&self, _key: &str, _value: &str) -> Result<(), Error> {
-        unimplemented!("skeleton")
+    pub async fn set_setting(&self, key: &str, value: &str) -> Result<(), Error> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.catalog().write(move |c| streams::set_setting(c, &key, &value)).await
     }
 
-    /// Creates a stream. `AlreadyExists` if the name is taken.
-    pub async fn create_stream(&self, _name: &StreamName, _retention_hours: Option<u32>) -> Result<Stream, Error> {
-        unimplemented!("skeleton")
+    /// Creates a stream. `AlreadyExists` if the name is taken. `None` takes the default retention, `Some(0)` keeps for ever.
+    pub async fn create_stream(&self, name: &StreamName, retention_hours: Option<u32>) -> Result<Stream, Error> {
+        let hours = retention_hours.unwrap_or(self.inner.shared.config.default_retention_hours);
+        let retention = (hours > 0).then_some(hours);
+        let (name, now) = (name.clone(), self.now());
+        // The map is filled before the caller can be cancelled, so that row and memory never differ.
+        let inner = self.inner.clone();
+        let create = async move {
+            let row = inner.shared.catalog.write(move |c| streams::insert(c, &name, retention, now)).await?;
+            let state = inner.add(row, Vec::new());
+            let _ = inner.notices.send(Notice::Streams);
+            Ok(Stream::new(state))
+        };
+        detached(create).await
     }
     /// The stream of this name. From memory, so cheap.
-    pub fn stream(&self, _name: &StreamName) -> Result<Stream, Error> {
-        unimplemented!("skeleton")
+    pub fn stream(&self, name: &StreamName) -> Result<Stream, Error> {
+        self.state(name).map(Stream::new)
     }
     /// All streams by name.
     pub fn streams(&self) -> Vec<Stream> {
-        unimplemented!("skeleton")
+        self.states().into_iter().map(Stream::new).collect()
     }
-    /// Removes a stream and its rows; its bytes go with their segments.
-    pub async fn delete_stream(&self, _name: &StreamName) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-
-    /// All cameras.
-    pub async fn cameras(&self) -> Result<Vec<Camera>, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Adds or replaces a camera; creates its stream if there is none.
-    pub async fn put_camera(&self, _camera: Camera) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-    /// Removes a camera; its stream and recordings stay.
-    pub async fn delete_camera(&self, _stream: &StreamName) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-    /// All rules.
-    pub async fn rules(&self) -> Result<Vec<Rule>, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Adds or replaces a rule.
-    pub async fn put_rule(&self, _rule: Rule) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-    /// Removes a rule.
-    pub async fn delete_rule(&self, _name: &StreamName) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-    /// All targets.
-    pub async fn targets(&self) -> Result<Vec<Target>, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Adds or replaces a target.
-    pub async fn put_target(&self, _target: Target) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-    /// Removes a target; its pending deliveries become dead.
-    pub async fn delete_target(&self, _name: &StreamName) -> Result<(), Error> {
-        unimplemented!("skeleton")
+    /// Removes a stream and its rows; its bytes go with their segments. `Conflict` while a camera records to it.
+    pub async fn delete_stream(&self, name: &StreamName) -> Result<(), Error> {
+        let (state, inner, name) = (self.state(name)?, self.inner.clone(), name.clone());
+        let delete = async move {
+            let (id, camera) = (state.id(), name.clone());
+            inner
+                .shared
+                .catalog
+                .write(move |c| {
+                    if crate::catalog::configs::exists(c, crate::catalog::configs::Table::Cameras, &camera)? {
+                        return Err(Error::new(
+                            Kind::Conflict,
+                            format!("camera {camera} records to this stream: remove it first"),
+                        ));
+                    }
+                    streams::delete(c, id)
+                })
+                .await?;
+            inner.streams.write().unwrap_or_else(|e| e.into_inner()).remove(&name);
+            state.close();
+            let _ = inner.shared.queue.push(Work::Deleted(id));
+            inner.sweep_now.notify_one();
+            let _ = inner.notices.send(Notice::Streams);
+            Ok(())
+        };
+        detached(delete).await
     }
 
-    /// Stores the detections of one picture.
-    pub async fn add_detections(&self, _stream: &StreamName, _detections: Vec<Detection>) -> Result<(), Error> {
-        unimplemented!("skeleton")
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.inner.shared.catalog
     }
-    /// Detections of a stream in a range, oldest first, at most `limit`.
-    pub async fn detections(
-        &self,
-        _stream: &StreamName,
-        _range: Range,
-        _limit: usize,
-    ) -> Result<Vec<Detection>, Error> {
-        unimplemented!("skeleton")
+    pub(crate) fn notify(&self, notice: Notice) {
+        // Nobody needs to listen.
+        let _ = self.inner.notices.send(notice);
     }
-    /// Stores an alert with its snapshot and one pending delivery per target, in one transaction.
-    pub async fn raise_alert(
-        &self,
-        _alert: Alert,
-        _snapshot_jpeg: Vec<u8>,
-        _targets: &[StreamName],
-    ) -> Result<(), Error> {
-        unimplemented!("skeleton")
+    pub(crate) fn state(&self, name: &StreamName) -> Result<Arc<StreamState>, Error> {
+        let found = self.inner.streams.read().unwrap_or_else(|e| e.into_inner()).get(name).cloned();
+        found.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no stream {name}")))
     }
-    /// Alerts, newest first, older than `before` (an alert id), of one stream or all, at most `limit`.
-    pub async fn alerts(
-        &self,
-        _stream: Option<&StreamName>,
-        _before: Option<&str>,
-        _limit: usize,
-    ) -> Result<Vec<Alert>, Error> {
-        unimplemented!("skeleton")
+    fn states(&self) -> Vec<Arc<StreamState>> {
+        self.inner.streams.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect()
     }
-    /// Alerts of a stream in a range of producer time, oldest first, at most `limit`.
-    pub async fn alerts_in(&self, _stream: &StreamName, _range: Range, _limit: usize) -> Result<Vec<Alert>, Error> {
-        unimplemented!("skeleton")
+}
+
+impl Inner {
+    fn add(&self, row: streams::StreamRow, recent: Vec<FragmentMeta>) -> Arc<StreamState> {
+        let budget = self.budget.stream(self.shared.config.stream_budget_bytes);
+        let name = row.info.name.clone();
+        let state = StreamState::new(row.info, row.counter_limit, recent, self.shared.clone(), budget);
+        self.streams.write().unwrap_or_else(|e| e.into_inner()).insert(name, state.clone());
+        state
     }
-    /// One alert.
-    pub async fn alert(&self, _id: &str) -> Result<Alert, Error> {
-        unimplemented!("skeleton")
+}
+
+/// Runs to the end even if the caller is cancelled.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|e| Err(Error::new(Kind::Internal, "a change of streams failed").with_source(e)))
+}
+
+/// A store whose files are open and mended and whose tasks do not run yet.
+struct Opened {
+    inner: Arc<Inner>,
+    sweeper: Sweeper,
+}
+
+impl Opened {
+    /// Blocks.
+    fn new(config: Config, clock: Clock) -> Result<Opened, Error> {
+        let folder = Arc::new(Folder::open_or_create(&config.data)?);
+        let mut connection = crate::check::open_or_rebuild(&folder)?;
+        let resume = recovery::recover(&mut connection, &folder.segments(), folder.store, config.segment_bytes)?;
+        // A process never gives out a counter of a block that an earlier one had (invariant 3).
+        streams::reserve_all(&connection)?;
+        let secret = schema::secret(&connection)?;
+        let rows = streams::all(&connection)?;
+        let recent =
+            rows.iter().map(|r| fragments::newest(&connection, r.info.id, RECENT)).collect::<Result<Vec<_>, _>>()?;
+        let segments = Arc::new(AtomicU64::new(segments::count(&connection)?));
+        drop(connection);
+
+        let catalog = Catalog::open(&folder.catalog(), folder.store, &folder)?;
+        let faults = Arc::new(Faults::default());
+        let log = LogWriter::new(
+            &folder.segments(),
+            folder.store,
+            config.segment_bytes,
+            resume.next_id,
+            resume.segment,
+            faults.clone(),
+        )?;
+        let (queue, work) = Queue::new();
+        let (notices, _) = broadcast::channel(NOTICES);
+        let committer = Committer {
+            work,
+            log,
+            catalog: catalog.clone(),
+            notices: notices.clone(),
+            clock: clock.clone(),
+            interval: Duration::from_millis(config.commit_interval_ms),
+            group_bytes: config.commit_bytes,
+        };
+        let committer = committer.start(folder.clone())?;
+        let reader = Reader::new(&folder.segments())?;
+        let budget = Process::new(config.budget_bytes);
+        let streams: Arc<Streams> = Arc::new(RwLock::default());
+        let sweeper =
+            Sweeper { catalog: catalog.clone(), streams: streams.clone(), folder: folder.segments(), segments };
+        let shared = Arc::new(Shared { config, clock, catalog, reader, queue, stopping: AtomicBool::new(false) });
+        let inner = Arc::new(Inner {
+            shared,
+            streams,
+            notices,
+            budget,
+            secret,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            sweep_now: Arc::default(),
+            committer: Mutex::new(Some(committer)),
+            folder: Mutex::new(Some(folder)),
+            faults,
+        });
+        for (row, recent) in rows.into_iter().zip(recent) {
+            inner.add(row, recent);
+        }
+        Ok(Opened { inner, sweeper })
     }
-    /// An alert's snapshot (JPEG).
-    pub async fn snapshot(&self, _alert_id: &str) -> Result<Vec<u8>, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Pending deliveries due at `now`, oldest first, at most `limit`.
-    pub async fn due_deliveries(&self, _now: UnixMillis, _limit: usize) -> Result<Vec<Delivery>, Error> {
-        unimplemented!("skeleton")
-    }
-    /// When the next pending delivery is due, if any.
-    pub async fn next_delivery_at(&self) -> Result<Option<UnixMillis>, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Writes back the state of a delivery after an attempt.
-    pub async fn update_delivery(&self, _delivery: &Delivery) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-    /// Deliveries, newest first, of one alert or all, at most `limit`.
-    pub async fn deliveries(&self, _alert: Option<&str>, _limit: usize) -> Result<Vec<Delivery>, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Makes a dead delivery pending again, due now.
-    pub async fn redrive(&self, _delivery_id: u64) -> Result<(), Error> {
-        unimplemented!("skeleton")
-    }
-    /// When the oldest delivery that is still pending was put into the outbox.
-    pub async fn oldest_pending(&self) -> Result<Option<UnixMillis>, Error> {
-        unimplemented!("skeleton")
+
+    /// Starts the tasks. Needs the runtime.
+    fn start(self) -> Store {
+        let Opened { inner, sweeper } = self;
+        let segments = sweeper.segments.clone();
+        let every = Duration::from_secs(inner.shared.config.sweep_interval_s.max(1));
+        tasks::sweep(&inner.tasks, &inner.stop, sweeper, inner.shared.clock.clone(), every, inner.sweep_now.clone());
+        tasks::watch(&inner.tasks, &inner.stop, inner.shared.clone(), inner.streams.clone(), segments);
+        Store { inner }
     }
 }

@@ -1,9 +1,15 @@
 //! One stream: its writer, its readers, its figures.
 
-use crate::{Error, Follower};
-use media::{Event, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
+use crate::catalog::{fragments, streams};
+use crate::state::StreamState;
+use crate::{Error, Follower, Kind, Writer, coverage};
+use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Most fragments that one listing gives.
+const MAX_LIST: usize = 1000;
 
 /// What the catalog says of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,63 +80,138 @@ pub struct Span {
 
 /// A stream of an open store. Cheap to clone.
 #[derive(Clone)]
-pub struct Stream {}
+pub struct Stream {
+    state: Arc<StreamState>,
+}
 
 impl Stream {
+    pub(crate) fn new(state: Arc<StreamState>) -> Stream {
+        Stream { state }
+    }
     /// What the catalog says of it.
     pub fn info(&self) -> StreamInfo {
-        unimplemented!("skeleton")
+        self.state.info().clone()
     }
     /// Its figures now.
     pub fn stats(&self) -> StreamStats {
-        unimplemented!("skeleton")
+        self.state.stats()
     }
     /// A writer for one session of a producer. Several may be open; each appends whole fragments.
     pub fn writer(&self) -> Writer {
-        unimplemented!("skeleton")
+        Writer::new(self.state.clone())
     }
     /// Follows frames live, starting with the key frame of the open fragment.
     pub fn follow(&self) -> Follower {
-        unimplemented!("skeleton")
+        self.state.hub.follow()
     }
     /// Durable fragments that overlap a range of producer time, oldest first, at most `limit` (≤ 1000).
     /// Where a re-sent fragment has the same producer start, only the one with the larger number is listed (invariant 7).
-    pub async fn fragments(&self, _range: Range, _at: Position, _limit: usize) -> Result<Vec<FragmentMeta>, Error> {
-        unimplemented!("skeleton")
+    pub async fn fragments(&self, range: Range, at: Position, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
+        let id = self.id()?;
+        let limit = limit.min(MAX_LIST);
+        self.state.shared.catalog.read(move |c| fragments::list(c, id, range, at, limit)).await
     }
-    /// The newest `limit` durable fragments, oldest first. Served from memory.
-    pub async fn latest(&self, _limit: usize) -> Result<Vec<FragmentMeta>, Error> {
-        unimplemented!("skeleton")
+    /// The newest `limit` durable fragments, oldest first. Served from memory, as far back as that goes (256 fragments).
+    pub async fn latest(&self, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
+        let id = self.id()?;
+        let limit = limit.min(MAX_LIST);
+        match self.state.latest(limit) {
+            Some(latest) => Ok(latest),
+            None => self.state.shared.catalog.read(move |c| fragments::newest(c, id, limit)).await,
+        }
     }
-    /// Waits until a durable fragment newer than `number` exists (any, for `None`). Cancel safe.
-    pub async fn wait_newer(&self, _number: Option<FragmentNumber>) -> Result<(), Error> {
-        unimplemented!("skeleton")
+    /// Waits until a durable fragment newer than `number` exists (any, for `None`). Cancel safe. `NotFound` when the stream is
+    /// deleted, `Unavailable` when the store stops.
+    pub async fn wait_newer(&self, number: Option<FragmentNumber>) -> Result<(), Error> {
+        let mut newest = self.state.newest.subscribe();
+        loop {
+            self.state.check_open()?;
+            if *newest.borrow_and_update() > number {
+                return Ok(());
+            }
+            newest.changed().await.map_err(|_| Error::new(Kind::Unavailable, "the store is stopped"))?;
+        }
     }
     /// What is known of one fragment.
-    pub async fn fragment_meta(&self, _number: FragmentNumber) -> Result<FragmentMeta, Error> {
-        unimplemented!("skeleton")
+    pub async fn fragment_meta(&self, number: FragmentNumber) -> Result<FragmentMeta, Error> {
+        let id = self.id()?;
+        if let Some(fragment) = self.state.from_tail(number) {
+            return Ok(fragment.meta.clone());
+        }
+        self.state
+            .shared
+            .catalog
+            .read(move |c| fragments::get(c, id, number))
+            .await
+            .map(|(meta, _)| meta)
+            .map_err(|e| self.named(e))
     }
     /// One durable fragment with its bytes, from the tail or from a segment; its CRC is checked when it comes from disk.
-    pub async fn fragment(&self, _number: FragmentNumber) -> Result<Arc<Fragment>, Error> {
-        unimplemented!("skeleton")
+    pub async fn fragment(&self, number: FragmentNumber) -> Result<Arc<Fragment>, Error> {
+        let id = self.id()?;
+        if let Some(fragment) = self.state.from_tail(number) {
+            return Ok(fragment);
+        }
+        let shared = &self.state.shared;
+        let (meta, place) =
+            shared.catalog.read(move |c| fragments::get(c, id, number)).await.map_err(|e| self.named(e))?;
+        let header = self.header(meta.header).await?;
+        let cluster = shared.reader.cluster(self.state.name().as_str(), id, &meta, place).await?;
+        Ok(Arc::new(Fragment { meta, header, cluster: Chunks::from(cluster) }))
     }
     /// A header of this stream.
-    pub async fn header(&self, _id: HeaderId) -> Result<Arc<Header>, Error> {
-        unimplemented!("skeleton")
+    pub async fn header(&self, header: HeaderId) -> Result<Arc<Header>, Error> {
+        let id = self.id()?;
+        if let Some(known) = self.state.known_header(header) {
+            return Ok(known);
+        }
+        let stored = self.state.shared.catalog.read(move |c| streams::header(c, id, header)).await?;
+        let bytes = stored.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("stream {} has no header {header}", self.state.name()))
+        })?;
+        let parsed = media::mkv::parse_header(&bytes.into()).map_err(|e| {
+            Error::new(
+                Kind::Corrupt,
+                format!("stream {}: header {header} in the catalog is damaged", self.state.name()),
+            )
+            .with_source(e)
+        })?;
+        let parsed = Arc::new(parsed);
+        self.state.keep_header(&parsed);
+        Ok(parsed)
     }
     /// What is recorded in a range of producer time, as contiguous spans, oldest first, at most `limit` spans.
-    pub async fn coverage(&self, _range: Range, _limit: usize) -> Result<Vec<Span>, Error> {
-        unimplemented!("skeleton")
+    pub async fn coverage(&self, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
+        let id = self.id()?;
+        self.state.shared.catalog.read(move |c| coverage::spans(c, id, range, limit)).await
+    }
+
+    fn id(&self) -> Result<u64, Error> {
+        if self.state.is_closed() {
+            return Err(Error::new(Kind::NotFound, format!("stream {} was deleted", self.state.name())));
+        }
+        Ok(self.state.id())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.context(format_args!("stream {}", self.state.name()))
     }
 }
 
 /// Resolves when the fragment it was given out for is durable: bytes synced and catalog row committed (invariant 2).
-pub struct Durable {}
+pub struct Durable {
+    answer: oneshot::Receiver<Result<FragmentMeta, Error>>,
+}
 
 impl Durable {
-    /// Waits for the commit. An error means that the fragment is not durable and will not be.
+    pub(crate) fn new(answer: oneshot::Receiver<Result<FragmentMeta, Error>>) -> Durable {
+        Durable { answer }
+    }
+    /// Waits for the commit. An error means that the fragment must not be counted on: `LimitExceeded` (disk full) and `NotFound`
+    /// (stream deleted) say that it is not there and will not be; after `Unavailable` the catalog's answer was lost, and a
+    /// later start may still find it.
     pub async fn wait(self) -> Result<FragmentMeta, Error> {
-        unimplemented!("skeleton")
+        self.answer.await.unwrap_or_else(|_| Err(Error::new(Kind::Unavailable, "the store stopped before the commit")))
     }
 }
 
@@ -142,19 +223,4 @@ pub enum Offer {
     Sealed(FragmentNumber, Durable),
     /// The budget is full: the event, and all up to the next `Begin`, are dropped and counted.
     Dropped,
-}
-
-/// Writes the events of one session. Not shared: a session has one writer.
-pub struct Writer {}
-
-impl Writer {
-    /// Takes an event, waiting for room in the byte budget (a producer that can be slowed down: PutMedia).
-    pub async fn write(&mut self, _event: Event) -> Result<Offer, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Takes an event without ever waiting (a live source): a full budget drops whole groups of pictures and counts them;
-    /// the first fragment after it carries `Cause::Overload`.
-    pub fn offer(&mut self, _event: Event) -> Result<Offer, Error> {
-        unimplemented!("skeleton")
-    }
 }

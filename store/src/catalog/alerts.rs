@@ -11,8 +11,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 const BATCH: i64 = 200;
 
 /// Stores an alert, its snapshot and one pending delivery per target, in one transaction.
-pub(crate) fn raise(c: &mut Connection, stream: u64, alert: &Alert, jpeg: &[u8], targets: &[StreamName]) -> Result<(), Error> {
-    let body = serde_json::to_string(alert).map_err(|e| Error::new(Kind::Invalid, "the alert has no JSON form").with_source(e))?;
+pub(crate) fn raise(
+    c: &mut Connection,
+    stream: u64,
+    alert: &Alert,
+    jpeg: &[u8],
+    targets: &[StreamName],
+) -> Result<(), Error> {
+    let body = serde_json::to_string(alert)
+        .map_err(|e| Error::new(Kind::Invalid, "the alert has no JSON form").with_source(e))?;
     let tx = c.transaction().map_err(db)?;
     let added = tx
         .execute(
@@ -35,7 +42,10 @@ pub(crate) fn raise(c: &mut Connection, stream: u64, alert: &Alert, jpeg: &[u8],
 }
 
 fn parse(bodies: Vec<String>) -> Result<Vec<Alert>, Error> {
-    let parse = |b: String| serde_json::from_str(&b).map_err(|e| Error::new(Kind::Corrupt, "an alert in the catalog is damaged").with_source(e));
+    let parse = |b: String| {
+        serde_json::from_str(&b)
+            .map_err(|e| Error::new(Kind::Corrupt, "an alert in the catalog is damaged").with_source(e))
+    };
     bodies.into_iter().map(parse).collect()
 }
 
@@ -46,7 +56,12 @@ fn bodies(c: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Ve
 }
 
 /// Alerts, newest first, older than the alert `before`.
-pub(crate) fn list(c: &Connection, stream: Option<u64>, before: Option<&str>, limit: usize) -> Result<Vec<Alert>, Error> {
+pub(crate) fn list(
+    c: &Connection,
+    stream: Option<u64>,
+    before: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Alert>, Error> {
     // Ids are UUIDv7 in lower case: their order is the order of raising. '~' sorts after all of them.
     let before = before.unwrap_or("~");
     match stream {
@@ -55,7 +70,9 @@ pub(crate) fn list(c: &Connection, stream: Option<u64>, before: Option<&str>, li
             "SELECT body FROM alerts WHERE stream = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
             params![stream, before, limit as i64],
         ),
-        None => bodies(c, "SELECT body FROM alerts WHERE id < ?1 ORDER BY id DESC LIMIT ?2", params![before, limit as i64]),
+        None => {
+            bodies(c, "SELECT body FROM alerts WHERE id < ?1 ORDER BY id DESC LIMIT ?2", params![before, limit as i64])
+        }
     }
 }
 
@@ -134,13 +151,15 @@ pub(crate) fn deliveries(c: &Connection, alert: Option<&str>, limit: usize) -> R
 
 /// When the next pending delivery is due.
 pub(crate) fn next_at(c: &Connection) -> Result<Option<UnixMillis>, Error> {
-    let at: Option<i64> = c.query_row("SELECT min(next_at) FROM deliveries WHERE state = 'pending'", [], |r| r.get(0)).map_err(db)?;
+    let at: Option<i64> =
+        c.query_row("SELECT min(next_at) FROM deliveries WHERE state = 'pending'", [], |r| r.get(0)).map_err(db)?;
     Ok(at.map(UnixMillis))
 }
 
 /// When the oldest pending delivery was put into the outbox.
 pub(crate) fn oldest_pending(c: &Connection) -> Result<Option<UnixMillis>, Error> {
-    let at: Option<i64> = c.query_row("SELECT min(created_at) FROM deliveries WHERE state = 'pending'", [], |r| r.get(0)).map_err(db)?;
+    let at: Option<i64> =
+        c.query_row("SELECT min(created_at) FROM deliveries WHERE state = 'pending'", [], |r| r.get(0)).map_err(db)?;
     Ok(at.map(UnixMillis))
 }
 
@@ -164,7 +183,8 @@ pub(crate) fn redrive(c: &Connection, id: u64, now: UnixMillis) -> Result<(), Er
     if c.execute(sql, params![id, now.0]).map_err(db)? == 1 {
         return Ok(());
     }
-    let there: bool = c.query_row("SELECT EXISTS (SELECT 1 FROM deliveries WHERE id = ?1)", [id], |r| r.get(0)).map_err(db)?;
+    let there: bool =
+        c.query_row("SELECT EXISTS (SELECT 1 FROM deliveries WHERE id = ?1)", [id], |r| r.get(0)).map_err(db)?;
     Err(match there {
         true => Error::new(Kind::Conflict, format!("delivery {id} was not given up, so it cannot be driven again")),
         false => Error::new(Kind::NotFound, format!("there is no delivery {id}")),
@@ -205,12 +225,17 @@ pub(crate) fn expire(c: &mut Connection, stream: u64, cutoff: UnixMillis) -> Res
 /// Deletes all alerts of a stream.
 pub(crate) fn delete_of(c: &Connection, stream: u64) -> Result<(), Error> {
     let mut statement = c.prepare_cached("SELECT id FROM alerts WHERE stream = ?1").map_err(db)?;
-    let ids: Vec<String> = statement.query_map([stream], |r| r.get(0)).map_err(db)?.collect::<Result<_, _>>().map_err(db)?;
+    let ids: Vec<String> =
+        statement.query_map([stream], |r| r.get(0)).map_err(db)?.collect::<Result<_, _>>().map_err(db)?;
     ids.iter().try_for_each(|id| remove(c, id))
 }
 
 fn remove(c: &Connection, id: &str) -> Result<(), Error> {
-    for sql in ["DELETE FROM deliveries WHERE alert = ?1", "DELETE FROM snapshots WHERE alert = ?1", "DELETE FROM alerts WHERE id = ?1"] {
+    for sql in [
+        "DELETE FROM deliveries WHERE alert = ?1",
+        "DELETE FROM snapshots WHERE alert = ?1",
+        "DELETE FROM alerts WHERE id = ?1",
+    ] {
         c.prepare_cached(sql).map_err(db)?.execute([id]).map_err(db)?;
     }
     Ok(())

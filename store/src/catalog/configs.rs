@@ -30,14 +30,16 @@ impl Table {
 
 /// All records of a table, by name.
 pub(crate) fn all<T: DeserializeOwned>(c: &Connection, table: Table) -> Result<Vec<T>, Error> {
-    let mut statement = c.prepare_cached(&format!("SELECT name, body FROM {} ORDER BY name", table.name())).map_err(db)?;
+    let mut statement =
+        c.prepare_cached(&format!("SELECT name, body FROM {} ORDER BY name", table.name())).map_err(db)?;
     let mut rows = statement.query([]).map_err(db)?;
     let mut all = Vec::new();
     while let Some(row) = rows.next().map_err(db)? {
         let (name, body): (String, String) = (row.get(0).map_err(db)?, row.get(1).map_err(db)?);
         // The source is left out of the message: it could quote a secret.
-        let record = serde_json::from_str(&body)
-            .map_err(|_| Error::new(Kind::Corrupt, format!("the catalog's record of {} {name} is damaged", table.one())))?;
+        let record = serde_json::from_str(&body).map_err(|_| {
+            Error::new(Kind::Corrupt, format!("the catalog's record of {} {name} is damaged", table.one()))
+        })?;
         all.push(record);
     }
     Ok(all)
@@ -45,8 +47,12 @@ pub(crate) fn all<T: DeserializeOwned>(c: &Connection, table: Table) -> Result<V
 
 /// Adds or replaces a record.
 pub(crate) fn put<T: Serialize>(c: &Connection, table: Table, name: &StreamName, record: &T) -> Result<(), Error> {
-    let body = serde_json::to_string(record).map_err(|e| Error::new(Kind::Invalid, "the record has no JSON form").with_source(e))?;
-    let sql = format!("INSERT INTO {} (name, body) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET body = excluded.body", table.name());
+    let body = serde_json::to_string(record)
+        .map_err(|e| Error::new(Kind::Invalid, "the record has no JSON form").with_source(e))?;
+    let sql = format!(
+        "INSERT INTO {} (name, body) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+        table.name()
+    );
     c.execute(&sql, params![name.as_str(), body]).map_err(db)?;
     Ok(())
 }

@@ -23,7 +23,18 @@ pub(crate) fn insert(c: &mut Connection, stream: u64, detections: &[Detection]) 
         for d in detections {
             let [x0, y0, x1, y1] = d.bounds;
             statement
-                .execute(params![stream, d.time.0, d.fragment.to_string(), d.offset_ms, d.class, d.score, x0, y0, x1, y1])
+                .execute(params![
+                    stream,
+                    d.time.0,
+                    d.fragment.to_string(),
+                    d.offset_ms,
+                    d.class,
+                    d.score,
+                    x0,
+                    y0,
+                    x1,
+                    y1
+                ])
                 .map_err(db)?;
         }
     }
@@ -32,7 +43,8 @@ pub(crate) fn insert(c: &mut Connection, stream: u64, detections: &[Detection]) 
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Detection> {
     let number: String = row.get(1)?;
-    let fragment: FragmentNumber = number.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(e)))?;
+    let fragment: FragmentNumber =
+        number.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(e)))?;
     Ok(Detection {
         time: UnixMillis(row.get(0)?),
         fragment,

@@ -30,7 +30,8 @@ pub(crate) struct NewRow {
     pub(crate) header: Bytes,
 }
 
-const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place";
+const COLUMNS: &str =
+    "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place";
 /// Whether no re-sent fragment of the same producer time came later (invariant 7).
 const NEWEST_OF_ITS_TIME: &str = "NOT EXISTS (SELECT 1 FROM fragments AS later WHERE later.stream = f.stream
      AND later.producer_start = f.producer_start AND later.counter > f.counter)";
@@ -78,8 +79,12 @@ pub(crate) fn commit(c: &mut Connection, group: &Group) -> Result<Vec<Result<(),
 
 /// Adds a row if its stream still exists. `false` if it is there already.
 fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
-    let exists: Option<i64> =
-        c.prepare_cached("SELECT 1 FROM streams WHERE id = ?1").map_err(db)?.query_row([row.stream], |r| r.get(0)).optional().map_err(db)?;
+    let exists: Option<i64> = c
+        .prepare_cached("SELECT 1 FROM streams WHERE id = ?1")
+        .map_err(db)?
+        .query_row([row.stream], |r| r.get(0))
+        .optional()
+        .map_err(db)?;
     if exists.is_none() {
         return Err(Error::new(Kind::NotFound, "the stream was deleted"));
     }
@@ -114,7 +119,12 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
 /// One fragment and its place.
 pub(crate) fn get(c: &Connection, stream: u64, number: FragmentNumber) -> Result<(FragmentMeta, Place), Error> {
     let sql = format!("SELECT {COLUMNS} FROM fragments WHERE stream = ?1 AND counter = ?2");
-    let found = c.prepare_cached(&sql).map_err(db)?.query_row(params![stream, number.counter()], read).optional().map_err(db)?;
+    let found = c
+        .prepare_cached(&sql)
+        .map_err(db)?
+        .query_row(params![stream, number.counter()], read)
+        .optional()
+        .map_err(db)?;
     found
         .filter(|(meta, _)| meta.number == number)
         .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no fragment {number}")))
@@ -122,7 +132,9 @@ pub(crate) fn get(c: &Connection, stream: u64, number: FragmentNumber) -> Result
 
 /// The newest `limit` fragments, oldest first.
 pub(crate) fn newest(c: &Connection, stream: u64, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM fragments AS f WHERE stream = ?1 AND {NEWEST_OF_ITS_TIME} ORDER BY counter DESC LIMIT ?2");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM fragments AS f WHERE stream = ?1 AND {NEWEST_OF_ITS_TIME} ORDER BY counter DESC LIMIT ?2"
+    );
     let mut statement = c.prepare_cached(&sql).map_err(db)?;
     let rows = statement.query_map(params![stream, limit as i64], read).map_err(db)?;
     let mut metas = rows.map(|r| r.map(|(meta, _)| meta)).collect::<Result<Vec<_>, _>>().map_err(db)?;
@@ -131,7 +143,13 @@ pub(crate) fn newest(c: &Connection, stream: u64, limit: usize) -> Result<Vec<Fr
 }
 
 /// Fragments that overlap a range, by producer time and then number.
-pub(crate) fn list(c: &Connection, stream: u64, range: Range, at: Position, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
+pub(crate) fn list(
+    c: &Connection,
+    stream: u64,
+    range: Range,
+    at: Position,
+    limit: usize,
+) -> Result<Vec<FragmentMeta>, Error> {
     let (mut from, mut after) = (range.from.0.saturating_sub(i64::from(MAX_DURATION_MS)), -1);
     if let Position::After(number) = at {
         // The fragment itself may be gone by now: then go on at the next one by number.
@@ -152,7 +170,8 @@ pub(crate) fn list(c: &Connection, stream: u64, range: Range, at: Position, limi
          ORDER BY producer_start, counter LIMIT ?6"
     );
     let mut statement = c.prepare_cached(&sql).map_err(db)?;
-    let rows = statement.query_map(params![stream, from, after, range.to.0, range.from.0, limit as i64], read).map_err(db)?;
+    let rows =
+        statement.query_map(params![stream, from, after, range.to.0, range.from.0, limit as i64], read).map_err(db)?;
     rows.map(|r| r.map(|(meta, _)| meta)).collect::<Result<_, _>>().map_err(db)
 }
 
@@ -166,7 +185,12 @@ pub(crate) struct Covered {
 }
 
 /// Calls `each` with every fragment that overlaps a range, in order of producer time, out of the index alone, until it gives `false`.
-pub(crate) fn walk(c: &Connection, stream: u64, range: Range, mut each: impl FnMut(Covered) -> bool) -> Result<(), Error> {
+pub(crate) fn walk(
+    c: &Connection,
+    stream: u64,
+    range: Range,
+    mut each: impl FnMut(Covered) -> bool,
+) -> Result<(), Error> {
     let mut statement = c
         .prepare_cached(
             "SELECT producer_start, duration_ms, bytes, cause FROM fragments INDEXED BY fragments_by_time
@@ -199,11 +223,6 @@ pub(crate) fn walk(c: &Connection, stream: u64, range: Range, mut each: impl FnM
     Ok(())
 }
 
-/// The largest counter of a stream.
-pub(crate) fn max_counter(c: &Connection, stream: u64) -> Result<Option<u64>, Error> {
-    c.query_row("SELECT max(counter) FROM fragments WHERE stream = ?1", [stream], |r| r.get(0)).map_err(db)
-}
-
 /// Deletes up to a batch of the oldest fragments of a stream that began before `cutoff` by the server's clock.
 /// Gives how many went, and whether more may be due.
 pub(crate) fn expire(c: &mut Connection, stream: u64, cutoff: UnixMillis) -> Result<(usize, bool), Error> {
@@ -224,8 +243,11 @@ pub(crate) fn expire(c: &mut Connection, stream: u64, cutoff: UnixMillis) -> Res
 
 fn delete_upto(tx: &Connection, stream: u64, upto: u64) -> Result<usize, Error> {
     {
-        let mut statement =
-            tx.prepare_cached("SELECT segment, count(*) FROM fragments WHERE stream = ?1 AND counter <= ?2 GROUP BY segment").map_err(db)?;
+        let mut statement = tx
+            .prepare_cached(
+                "SELECT segment, count(*) FROM fragments WHERE stream = ?1 AND counter <= ?2 GROUP BY segment",
+            )
+            .map_err(db)?;
         let mut rows = statement.query(params![stream, upto]).map_err(db)?;
         while let Some(row) = rows.next().map_err(db)? {
             let count: i64 = row.get(1).map_err(db)?;

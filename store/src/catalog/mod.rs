@@ -53,7 +53,9 @@ impl Catalog {
                     run(&jobs, connection);
                     drop(keep);
                 })
-                .map_err(|e| Error::new(Kind::Unavailable, "a thread of the catalog could not be started").with_source(e))
+                .map_err(|e| {
+                    Error::new(Kind::Unavailable, "a thread of the catalog could not be started").with_source(e)
+                })
         };
         let mut threads = vec![spawn("catalog-write", Arc::new(Mutex::new(from_writer)), first)?];
         let from_reader = Arc::new(Mutex::new(from_reader));
@@ -154,9 +156,11 @@ pub(crate) fn db(error: rusqlite::Error) -> Error {
             ErrorCode::DiskFull => (Kind::LimitExceeded, "the disk is full: the catalog cannot grow"),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => (Kind::Corrupt, "the catalog is damaged"),
             ErrorCode::ConstraintViolation => (Kind::AlreadyExists, "the catalog holds such a row already"),
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly => {
-                (Kind::Unavailable, "the catalog cannot be used now")
-            }
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::CannotOpen
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly => (Kind::Unavailable, "the catalog cannot be used now"),
             _ => (Kind::Internal, "the catalog failed"),
         },
         _ => (Kind::Internal, "the catalog failed"),

@@ -128,7 +128,10 @@ pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
         0 => create(&mut connection, store).map_err(|e| e.context(format!("{} cannot be made", path.display())))?,
         VERSION => {}
         newer => {
-            let message = format!("{} has schema version {newer}; this program knows up to {VERSION}: use a newer one", path.display());
+            let message = format!(
+                "{} has schema version {newer}; this program knows up to {VERSION}: use a newer one",
+                path.display()
+            );
             return Err(Error::new(Kind::Invalid, message));
         }
     }
@@ -152,16 +155,19 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 
 fn create(connection: &mut Connection, store: Uuid) -> Result<(), Error> {
     let mut secret = [0u8; 32];
-    getrandom::fill(&mut secret).map_err(|e| Error::new(Kind::Unavailable, format!("the system gave no random bytes: {e}")))?;
+    getrandom::fill(&mut secret)
+        .map_err(|e| Error::new(Kind::Unavailable, format!("the system gave no random bytes: {e}")))?;
     let tx = connection.transaction().map_err(db)?;
     tx.execute_batch(TABLES).map_err(db)?;
-    tx.execute("INSERT INTO store (key, value) VALUES ('uuid', ?1), ('secret', ?2)", params![store.as_bytes(), secret]).map_err(db)?;
+    tx.execute("INSERT INTO store (key, value) VALUES ('uuid', ?1), ('secret', ?2)", params![store.as_bytes(), secret])
+        .map_err(db)?;
     tx.pragma_update(None, "user_version", VERSION).map_err(db)?;
     tx.commit().map_err(db)
 }
 
 /// The secret that was made with the catalog.
 pub(crate) fn secret(connection: &Connection) -> Result<[u8; 32], Error> {
-    let value: Vec<u8> = connection.query_row("SELECT value FROM store WHERE key = 'secret'", [], |r| r.get(0)).map_err(db)?;
+    let value: Vec<u8> =
+        connection.query_row("SELECT value FROM store WHERE key = 'secret'", [], |r| r.get(0)).map_err(db)?;
     value.try_into().map_err(|_| Error::new(Kind::Corrupt, "the secret in the catalog has not 32 bytes"))
 }

@@ -18,7 +18,9 @@ pub(crate) struct StreamRow {
 
 fn read(row: &Row<'_>) -> rusqlite::Result<StreamRow> {
     let name: String = row.get(1)?;
-    let name = name.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(e)))?;
+    let name = name
+        .parse()
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(e)))?;
     Ok(StreamRow {
         info: StreamInfo { id: row.get(0)?, name, retention_hours: row.get(2)?, created_at: UnixMillis(row.get(3)?) },
         counter_limit: row.get(4)?,
@@ -27,12 +29,19 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StreamRow> {
 
 /// All streams.
 pub(crate) fn all(c: &Connection) -> Result<Vec<StreamRow>, Error> {
-    let mut statement = c.prepare("SELECT id, name, retention_hours, created_at, counter_limit FROM streams ORDER BY name").map_err(db)?;
+    let mut statement = c
+        .prepare("SELECT id, name, retention_hours, created_at, counter_limit FROM streams ORDER BY name")
+        .map_err(db)?;
     statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
 
 /// Adds a stream; its id is new.
-pub(crate) fn insert(c: &Connection, name: &StreamName, retention_hours: Option<u32>, now: UnixMillis) -> Result<StreamRow, Error> {
+pub(crate) fn insert(
+    c: &Connection,
+    name: &StreamName,
+    retention_hours: Option<u32>,
+    now: UnixMillis,
+) -> Result<StreamRow, Error> {
     let added = c.execute(
         "INSERT INTO streams (name, retention_hours, created_at, counter_limit) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO NOTHING",
         params![name.as_str(), retention_hours, now.0, BLOCK],
@@ -57,7 +66,8 @@ pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
 
 /// Raises the limit of counters, never lowers it.
 pub(crate) fn reserve(c: &Connection, id: u64, counter_limit: u64) -> Result<(), Error> {
-    let mut statement = c.prepare_cached("UPDATE streams SET counter_limit = max(counter_limit, ?2) WHERE id = ?1").map_err(db)?;
+    let mut statement =
+        c.prepare_cached("UPDATE streams SET counter_limit = max(counter_limit, ?2) WHERE id = ?1").map_err(db)?;
     statement.execute(params![id, counter_limit]).map_err(db)?;
     Ok(())
 }
@@ -80,7 +90,8 @@ pub(crate) fn put_header(c: &Connection, stream: u64, id: HeaderId, bytes: &[u8]
         Some(there) if there == bytes => Ok(()),
         Some(_) => Err(Error::new(Kind::Invalid, format!("two different headers have the id {id}"))),
         None => {
-            let mut statement = c.prepare_cached("INSERT INTO headers (stream, id, bytes) VALUES (?1, ?2, ?3)").map_err(db)?;
+            let mut statement =
+                c.prepare_cached("INSERT INTO headers (stream, id, bytes) VALUES (?1, ?2, ?3)").map_err(db)?;
             statement.execute(params![stream, id.0 as i64, bytes]).map_err(db)?;
             Ok(())
         }
@@ -94,7 +105,10 @@ pub(crate) fn setting(c: &Connection, key: &str) -> Result<Option<String>, Error
 
 /// Sets a setting.
 pub(crate) fn set_setting(c: &Connection, key: &str, value: &str) -> Result<(), Error> {
-    c.execute("INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value", [key, value])
-        .map_err(db)?;
+    c.execute(
+        "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [key, value],
+    )
+    .map_err(db)?;
     Ok(())
 }

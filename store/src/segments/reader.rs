@@ -31,15 +31,24 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads from the folder `segments`.
     pub(crate) fn new(folder: &Path) -> Result<Reader, Error> {
-        let objects = LocalFileSystem::new_with_prefix(folder)
-            .map_err(|e| Error::new(Kind::Unavailable, format!("folder {} cannot be read", folder.display())).with_source(e))?;
+        let objects = LocalFileSystem::new_with_prefix(folder).map_err(|e| {
+            Error::new(Kind::Unavailable, format!("folder {} cannot be read", folder.display())).with_source(e)
+        })?;
         Ok(Reader { objects: Arc::new(objects) })
     }
 
     /// The cluster at `place`. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
     /// bytes must have the checksum. `what` names the stream in the error.
-    pub(crate) async fn cluster(&self, what: &str, stream: u64, meta: &FragmentMeta, place: Place) -> Result<Bytes, Error> {
-        let corrupt = |why: String| Error::new(Kind::Corrupt, format!("stream {what} fragment {} in {place}: {why}", meta.number));
+    pub(crate) async fn cluster(
+        &self,
+        what: &str,
+        stream: u64,
+        meta: &FragmentMeta,
+        place: Place,
+    ) -> Result<Bytes, Error> {
+        let corrupt = |why: String| {
+            Error::new(Kind::Corrupt, format!("stream {what} fragment {} in {place}: {why}", meta.number))
+        };
         let path = ObjectPath::from(file_name(place.segment));
         let end = place.offset + HEAD_LEN as u64 + u64::from(meta.bytes);
         let bytes = self.objects.get_range(&path, place.offset..end).await.map_err(|e| match e {
@@ -47,7 +56,10 @@ impl Reader {
             object_store::Error::NotFound { .. } => {
                 Error::new(Kind::NotFound, format!("stream {what} fragment {}: {place} is gone", meta.number))
             }
-            e => Error::new(Kind::Unavailable, format!("stream {what} fragment {}: {place} cannot be read", meta.number)).with_source(e),
+            e => {
+                Error::new(Kind::Unavailable, format!("stream {what} fragment {}: {place} cannot be read", meta.number))
+                    .with_source(e)
+            }
         })?;
         if (bytes.len() as u64) < end - place.offset {
             return Err(corrupt(format!("the segment ends after {} of {} bytes", bytes.len(), end - place.offset)));

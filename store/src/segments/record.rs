@@ -348,8 +348,17 @@ mod tests {
         let times = (any::<i64>(), 0..i64::MAX);
         let small = (0u32..1 << 28, any::<u32>(), any::<u32>(), 0..=MAX_PAYLOAD, any::<u32>());
         (1u8..=4, 0u8..=9, any::<u64>(), 0..=FragmentNumber::MAX_COUNTER, times, any::<u64>(), small).prop_map(
-            |(kind, cause, stream, counter, (producer, server), header, (random, duration_ms, frames, payload_len, payload_crc))| Head {
-                kind: [RecordKind::Stream, RecordKind::Header, RecordKind::Fragment, RecordKind::Deleted][usize::from(kind) - 1],
+            |(
+                kind,
+                cause,
+                stream,
+                counter,
+                (producer, server),
+                header,
+                (random, duration_ms, frames, payload_len, payload_crc),
+            )| Head {
+                kind: [RecordKind::Stream, RecordKind::Header, RecordKind::Fragment, RecordKind::Deleted]
+                    [usize::from(kind) - 1],
                 cause: Cause::from_code(cause),
                 stream,
                 counter,

@@ -151,6 +151,15 @@ impl LogWriter {
         }
     }
 
+    /// Gives the active segment up without cutting it: whether the catalog took the group behind `end` is not known. The catalog
+    /// is told `end` and that the segment is still open, so that the next start looks at what lies behind and adopts it.
+    pub(crate) fn retire_unknown(&mut self, end: u64) {
+        if let Some(active) = self.active.take() {
+            self.unrecorded.insert(active.id, SegmentState { end, ..active.state(false) });
+            tracing::warn!(segment = active.id, "the end of the segment is left to the next start to be mended");
+        }
+    }
+
     fn try_append(&mut self, group: &[Item<'_>], now: UnixMillis) -> Result<Vec<Place>, Failure> {
         if self.active.is_none() {
             self.create(now).map_err(Failure::Write)?;
@@ -174,7 +183,8 @@ impl LogWriter {
     /// Cuts the file back to the last good end; a file that cannot be cut is given up.
     fn cut(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let cut = active.file.set_len(active.end).and_then(|()| active.file.seek(SeekFrom::Start(active.end)).map(drop));
+        let cut =
+            active.file.set_len(active.end).and_then(|()| active.file.seek(SeekFrom::Start(active.end)).map(drop));
         if let Err(error) = cut {
             tracing::error!(segment = active.id, %error, "a torn end could not be cut off; the segment is given up");
             self.retire();
@@ -197,7 +207,10 @@ impl LogWriter {
                 Err(e) => return Err(e),
             };
             let header = FileHeader { store: self.store, segment: id, created_at: now };
-            let made = file.write_all(&header.encode()).and_then(|()| file.sync_all()).and_then(|()| File::open(&self.folder)?.sync_all());
+            let made = file
+                .write_all(&header.encode())
+                .and_then(|()| file.sync_all())
+                .and_then(|()| File::open(&self.folder)?.sync_all());
             if let Err(error) = made {
                 // Nothing refers to it yet, and its name must be free for the next try.
                 let _ = std::fs::remove_file(&path);
@@ -231,8 +244,13 @@ struct Plan {
 
 impl Plan {
     fn new(active: &Active, group: &[Item<'_>]) -> Plan {
-        let mut plan =
-            Plan { parts: Vec::new(), places: Vec::with_capacity(group.len()), end: active.end, streams: HashSet::new(), headers: HashSet::new() };
+        let mut plan = Plan {
+            parts: Vec::new(),
+            places: Vec::with_capacity(group.len()),
+            end: active.end,
+            streams: HashSet::new(),
+            headers: HashSet::new(),
+        };
         for item in group {
             if let Item::Fragment { stream, body, counter_limit, fragment } = item {
                 if !active.streams.contains(stream) && plan.streams.insert(*stream) {
@@ -260,7 +278,11 @@ impl Plan {
         self.parts.push(Bytes::copy_from_slice(&head.encode()));
         let before = self.parts.len();
         self.parts.extend(payload);
-        debug_assert_eq!(self.parts[before..].iter().map(Bytes::len).sum::<usize>(), head.payload_len as usize, "head {HEAD_LEN}");
+        debug_assert_eq!(
+            self.parts[before..].iter().map(Bytes::len).sum::<usize>(),
+            head.payload_len as usize,
+            "head {HEAD_LEN}"
+        );
         self.parts.push(padding(head.payload_len));
         self.end += record_len(head.payload_len);
     }
@@ -292,7 +314,8 @@ impl Failure {
         let (Failure::Write(error) | Failure::Sync(error)) = self;
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Error::new(Kind::LimitExceeded, "the disk is full: fragments are not recorded until there is room").with_source(error)
+                Error::new(Kind::LimitExceeded, "the disk is full: fragments are not recorded until there is room")
+                    .with_source(error)
             }
             _ => Error::new(Kind::Unavailable, "the segment could not be written").with_source(error),
         }

@@ -1,0 +1,181 @@
+//! The fragment index made anew from segments alone (invariant 5).
+
+use crate::catalog::db;
+use crate::catalog::fragments::{self, Group, NewRow};
+use crate::catalog::{schema, streams};
+use crate::folder::Folder;
+use crate::segments::reader::Place;
+use crate::segments::record::{RecordKind, StreamBody};
+use crate::segments::scan::{End, Scan};
+use crate::segments::writer::SegmentState;
+use crate::{Error, Kind};
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+/// What a rebuild found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Segments that were read.
+    pub segments: u64,
+    /// Streams.
+    pub streams: u64,
+    /// Fragments.
+    pub fragments: u64,
+    /// What could not be read, in words.
+    pub problems: Vec<String>,
+}
+
+/// Makes a fresh catalog at `catalog` (a path where nothing is) out of the segments of a data folder that no process has open.
+/// Streams, headers and fragments come back, those too that retention had removed from the catalog but not yet from the disk.
+/// Cameras, rules, targets, detections and alerts are not in segments.
+pub fn rebuild(data: &Path, catalog: &Path) -> Result<Rebuilt, Error> {
+    let folder = Folder::open(data)?;
+    if catalog.exists() {
+        return Err(Error::new(Kind::AlreadyExists, format!("{} exists", catalog.display())));
+    }
+    into(catalog, &folder)
+}
+
+/// The ids of all files in the folder that have the name of a segment, in order.
+pub(crate) fn segment_ids(folder: &Path) -> Result<Vec<u64>, Error> {
+    let failed = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", folder.display())).with_source(e);
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        ids.extend(entry.map_err(failed)?.file_name().to_str().and_then(crate::segments::id_of));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+pub(crate) fn into(catalog: &Path, folder: &Folder) -> Result<Rebuilt, Error> {
+    // Under another name until it is whole: a rebuild that is cut short starts again.
+    let part = catalog.with_extension("rebuild");
+    let remove = |path: &Path| match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::new(Kind::Unavailable, format!("{} is in the way", path.display())).with_source(e))
+        }
+        _ => Ok(()),
+    };
+    for suffix in ["rebuild", "rebuild-wal", "rebuild-shm"] {
+        remove(&catalog.with_extension(suffix))?;
+    }
+    let mut connection = schema::open(&part, folder.store)?;
+    let mut rebuilt = Rebuilt::default();
+    let mut deleted = HashSet::new();
+    for id in segment_ids(&folder.segments())? {
+        segment(&mut connection, folder, id, &mut deleted, &mut rebuilt)?;
+    }
+    finish(&mut connection, &deleted)?;
+    let count = |sql: &str| connection.query_row(sql, [], |r| r.get(0)).map_err(db);
+    rebuilt.streams = count("SELECT count(*) FROM streams")?;
+    rebuilt.fragments = count("SELECT count(*) FROM fragments")?;
+    // Out of WAL mode for the move, so that the file is all there is.
+    connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(db)?;
+    connection.close().map_err(|(_, e)| db(e))?;
+    let moved = std::fs::rename(&part, catalog)
+        .and_then(|()| crate::folder::sync_dir(catalog.parent().unwrap_or(Path::new("."))));
+    moved.map_err(|e| {
+        Error::new(Kind::Unavailable, format!("{} could not be put in place", catalog.display())).with_source(e)
+    })?;
+    Ok(rebuilt)
+}
+
+fn segment(
+    c: &mut Connection,
+    folder: &Folder,
+    id: u64,
+    deleted: &mut HashSet<u64>,
+    rebuilt: &mut Rebuilt,
+) -> Result<(), Error> {
+    let path = crate::segments::path(&folder.segments(), id);
+    let mut scan = match Scan::open(&path, false)? {
+        Ok(scan) if scan.header.store == folder.store && scan.header.segment == id => scan,
+        Ok(_) => {
+            rebuilt.problems.push(format!("{} is of another store or another id", path.display()));
+            return Ok(());
+        }
+        Err(why) => {
+            rebuilt.problems.push(format!("{} is no segment: {why}", path.display()));
+            return Ok(());
+        }
+    };
+    rebuilt.segments += 1;
+    let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e);
+    let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
+    let mut rows = Vec::new();
+    while let Some(entry) = scan.next().map_err(io)? {
+        let head = entry.head;
+        match head.kind {
+            RecordKind::Stream => match StreamBody::decode(&entry.payload) {
+                Ok(body) => put_stream(c, head.stream, head.counter, &body)?,
+                Err(e) => rebuilt.problems.push(format!("{} offset {}: {e}", path.display(), entry.offset)),
+            },
+            RecordKind::Header => {
+                headers.insert((head.stream, head.header.0), entry.payload.into());
+            }
+            RecordKind::Fragment => match headers.get(&(head.stream, head.header.0)) {
+                Some(header) => {
+                    let place = Place { segment: id, offset: entry.offset };
+                    rows.push(NewRow { stream: head.stream, meta: head.meta(), place, header: header.clone() });
+                }
+                None => rebuilt.problems.push(format!(
+                    "{} offset {}: its header is not in the segment",
+                    path.display(),
+                    entry.offset
+                )),
+            },
+            RecordKind::Deleted => {
+                deleted.insert(head.stream);
+            }
+        }
+    }
+    if let End::Torn(why) = scan.end() {
+        rebuilt.problems.push(format!("{} ends at {} of {} bytes: {why}", path.display(), scan.at, scan.len));
+    }
+    let state = SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true };
+    let group = Group { segments: BTreeMap::from([(id, state)]), rows };
+    for (row, outcome) in group.rows.iter().zip(fragments::commit(c, &group)?) {
+        if let Err(e) = outcome {
+            rebuilt.problems.push(format!("stream {} fragment {} in {}: {e}", row.stream, row.meta.number, row.place));
+        }
+    }
+    Ok(())
+}
+
+/// The newest description of a stream counts; the limit of counters only grows.
+fn put_stream(c: &Connection, id: u64, counter_limit: u64, body: &StreamBody) -> Result<(), Error> {
+    // A name that was given to a later stream belongs to that one.
+    c.execute(
+        "UPDATE streams SET name = name || '.' || id WHERE name = ?1 AND id <> ?2",
+        params![body.name.as_str(), id],
+    )
+    .map_err(db)?;
+    c.execute(
+        "INSERT INTO streams (id, name, retention_hours, created_at, counter_limit) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, retention_hours = excluded.retention_hours,
+             counter_limit = max(counter_limit, excluded.counter_limit)",
+        params![id, body.name.as_str(), body.retention_hours, body.created_at.0, counter_limit],
+    )
+    .map_err(db)?;
+    Ok(())
+}
+
+fn finish(c: &mut Connection, deleted: &HashSet<u64>) -> Result<(), Error> {
+    for id in deleted {
+        match streams::delete(c, *id) {
+            Err(e) if e.kind() != Kind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    while fragments::sweep_deleted(c)? {}
+    // No counter of a block that was in use is given out again.
+    c.execute(
+        "UPDATE streams SET counter_limit = max(counter_limit, ((SELECT coalesce(max(counter), 0) FROM fragments WHERE stream = streams.id)
+             + ?1 - 1) / ?1 * ?1)",
+        [streams::BLOCK],
+    )
+    .map_err(db)?;
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Group commit: gathers sealed fragments of all streams, appends and syncs them at once, writes their rows in one
+//! transaction, and only then says that they are durable (invariants 1 and 2).
+
+use crate::budget::Charge;
+use crate::catalog::{Catalog, fragments};
+use crate::segments::reader::Place;
+use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
+use crate::segments::writer::{Item, LogWriter};
+use crate::state::StreamState;
+use crate::{Clock, Error, Kind, Notice};
+use media::{Fragment, FragmentMeta};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, oneshot};
+
+/// A complete fragment on its way to the disk.
+pub(crate) struct Sealed {
+    pub(crate) stream: Arc<StreamState>,
+    pub(crate) fragment: Arc<Fragment>,
+    pub(crate) charge: Charge,
+    pub(crate) durable: oneshot::Sender<Result<FragmentMeta, Error>>,
+    pub(crate) at: Instant,
+}
+
+/// What the commit thread is given.
+pub(crate) enum Work {
+    Fragment(Sealed),
+    /// A stream was deleted; its id.
+    Deleted(u64),
+}
+
+/// The way into the commit thread. Its length is bounded by the byte budget: each fragment in it holds its charge.
+pub(crate) struct Queue {
+    sender: Mutex<Option<Sender<Work>>>,
+}
+
+impl Queue {
+    pub(crate) fn new() -> (Arc<Queue>, Receiver<Work>) {
+        let (sender, receiver) = channel();
+        (Arc::new(Queue { sender: Mutex::new(Some(sender)) }), receiver)
+    }
+
+    /// Hands work over; gives it back when the store is stopping.
+    pub(crate) fn push(&self, work: Work) -> Result<(), Work> {
+        match &*self.sender.lock().unwrap_or_else(|e| e.into_inner()) {
+            Some(sender) => sender.send(work).map_err(|e| e.0),
+            None => Err(work),
+        }
+    }
+
+    /// Takes no more work. What is queued is still committed.
+    pub(crate) fn close(&self) {
+        self.sender.lock().unwrap_or_else(|e| e.into_inner()).take();
+    }
+}
+
+/// The commit thread's own things.
+pub(crate) struct Committer {
+    pub(crate) work: Receiver<Work>,
+    pub(crate) log: LogWriter,
+    pub(crate) catalog: Catalog,
+    pub(crate) notices: broadcast::Sender<Notice>,
+    pub(crate) clock: Clock,
+    pub(crate) interval: Duration,
+    pub(crate) group_bytes: u64,
+}
+
+impl Committer {
+    /// Starts the thread. `keep` lives as long as it does.
+    pub(crate) fn start<K: Send + Sync + 'static>(self, keep: Arc<K>) -> Result<JoinHandle<()>, Error> {
+        let run = move || {
+            let _span = tracing::info_span!("commit").entered();
+            tracing::debug!("started");
+            self.run();
+            tracing::debug!("ended");
+            drop(keep);
+        };
+        std::thread::Builder::new()
+            .name("commit".to_owned())
+            .spawn(run)
+            .map_err(|e| Error::new(Kind::Unavailable, "the commit thread could not be started").with_source(e))
+    }
+
+    fn run(mut self) {
+        while let Ok(first) = self.work.recv() {
+            let group = self.gather(first);
+            self.commit(group);
+        }
+    }
+
+    /// Waits until the interval since the first fragment was sealed is over, or enough bytes wait. While one group commits,
+    /// the next fills in the queue.
+    fn gather(&self, first: Work) -> Vec<Work> {
+        let deadline = match &first {
+            Work::Fragment(sealed) => sealed.at + self.interval,
+            Work::Deleted(_) => Instant::now() + self.interval,
+        };
+        let mut bytes = size(&first);
+        let mut group = vec![first];
+        while bytes < self.group_bytes {
+            match self.work.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(work) => {
+                    bytes += size(&work);
+                    group.push(work);
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        group
+    }
+
+    fn commit(&mut self, group: Vec<Work>) {
+        // A fragment of a stream that was deleted meanwhile has no place to go.
+        let mut kept = Vec::with_capacity(group.len());
+        for work in group {
+            match work {
+                Work::Fragment(sealed) if sealed.stream.is_closed() => {
+                    sealed.fail(&Error::new(Kind::NotFound, "the stream was deleted"))
+                }
+                work => kept.push(work),
+            }
+        }
+        if kept.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let bodies: Vec<Option<(StreamBody, u64)>> = kept
+            .iter()
+            .map(|work| match work {
+                Work::Fragment(sealed) => Some(sealed.stream.describe()),
+                Work::Deleted(_) => None,
+            })
+            .collect();
+        let items: Vec<Item<'_>> = kept
+            .iter()
+            .zip(&bodies)
+            .map(|(work, body)| match (work, body) {
+                (Work::Fragment(sealed), Some((body, counter_limit))) => Item::Fragment {
+                    stream: sealed.stream.id(),
+                    body,
+                    counter_limit: *counter_limit,
+                    fragment: &sealed.fragment,
+                },
+                (Work::Deleted(stream), _) => Item::Deleted { stream: *stream },
+                (Work::Fragment(_), None) => unreachable!("a fragment has a body, made just above"),
+            })
+            .collect();
+        let before = self.log.position();
+        let places = match self.log.append(&items, (self.clock)()) {
+            Ok(places) => places,
+            Err(error) => return fail_all(kept, &error),
+        };
+        drop(items);
+        match self.record(&kept, &places) {
+            Ok(outcomes) => {
+                self.log.recorded();
+                self.finish(kept, outcomes);
+                metrics::histogram!("vidicon_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::counter!("vidicon_commits_total").increment(1);
+            }
+            Err(error) => {
+                let end = match (before, self.log.position()) {
+                    (Some((id, end)), Some((now, _))) if id == now => end,
+                    // The group was the first of its segment.
+                    _ => FILE_HEADER_LEN as u64,
+                };
+                match error.kind() {
+                    // The catalog took nothing, for certain: the bytes go again, which a full disk needs.
+                    Kind::LimitExceeded => self.log.take_back(end),
+                    // It may have taken them after all. The bytes stay; the next start adopts them.
+                    _ => self.log.retire_unknown(end),
+                }
+                fail_all(kept, &error);
+            }
+        }
+    }
+
+    fn record(&self, group: &[Work], places: &[Place]) -> Result<Vec<Result<(), Error>>, Error> {
+        let rows = group.iter().zip(places).filter_map(|(work, place)| match work {
+            Work::Fragment(sealed) => Some(fragments::NewRow {
+                stream: sealed.stream.id(),
+                meta: sealed.fragment.meta.clone(),
+                place: *place,
+                header: sealed.fragment.header.bytes.clone(),
+            }),
+            Work::Deleted(_) => None,
+        });
+        let group = fragments::Group { segments: self.log.unrecorded().clone(), rows: rows.collect() };
+        self.catalog.write_blocking(move |c| fragments::commit(c, &group))
+    }
+
+    fn finish(&self, group: Vec<Work>, outcomes: Vec<Result<(), Error>>) {
+        let now = (self.clock)();
+        let fragments = group.into_iter().filter_map(|work| match work {
+            Work::Fragment(sealed) => Some(sealed),
+            Work::Deleted(_) => None,
+        });
+        for (sealed, outcome) in fragments.zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    let Sealed { stream, fragment, charge, durable, .. } = sealed;
+                    let meta = fragment.meta.clone();
+                    stream.persisted(fragment, now);
+                    // From here on the tail's own bound counts for the bytes.
+                    drop(charge);
+                    let _ = self.notices.send(Notice::Persisted(stream.name().clone(), meta.clone()));
+                    let _ = durable.send(Ok(meta));
+                }
+                Err(error) => sealed.fail(&error),
+            }
+        }
+    }
+}
+
+impl Sealed {
+    /// Tells whoever waits that the fragment is not durable.
+    pub(crate) fn fail(self, error: &Error) {
+        let (stream, number) = (self.stream.name(), self.fragment.meta.number);
+        tracing::warn!(%stream, %number, %error, "a fragment was not recorded");
+        metrics::counter!("vidicon_lost_fragments_total", "stream" => stream.to_string()).increment(1);
+        self.stream.lost();
+        let error = error.echo().context(format_args!("stream {stream} fragment {number}"));
+        let _ = self.durable.send(Err(error));
+    }
+}
+
+fn fail_all(group: Vec<Work>, error: &Error) {
+    for work in group {
+        if let Work::Fragment(sealed) = work {
+            sealed.fail(error);
+        }
+    }
+}
+
+fn size(work: &Work) -> u64 {
+    match work {
+        Work::Fragment(sealed) => u64::from(sealed.fragment.meta.bytes),
+        Work::Deleted(_) => 0,
+    }
+}

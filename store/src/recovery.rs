@@ -1,0 +1,148 @@
+//! What a start does about segments that may have grown after the catalog's last word.
+//!
+//! Records behind the catalog's end were written but never acknowledged. Complete ones are adopted (synced, then given their
+//! rows); the first incomplete one and all after it are cut off. Only segments that the catalog holds for open, and files that
+//! begin where its ids end, are looked at: the work does not grow with the archive.
+
+use crate::catalog::fragments::{self, Group, NewRow};
+use crate::catalog::{segments, streams};
+use crate::folder::sync_dir;
+use crate::segments::reader::Place;
+use crate::segments::record::{FILE_HEADER_LEN, RecordKind};
+use crate::segments::scan::{End, Scan};
+use crate::segments::writer::SegmentState;
+use crate::{Error, Kind};
+use bytes::Bytes;
+use media::UnixMillis;
+use rusqlite::Connection;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::OpenOptions;
+use std::path::Path;
+use uuid::Uuid;
+
+/// Where the appender goes on.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    /// The newest segment, if it has room: id, created at, end.
+    pub(crate) segment: Option<(u64, UnixMillis, u64)>,
+    /// The id of the next new one.
+    pub(crate) next_id: u64,
+}
+
+/// Mends the ends of segments and adopts what was complete.
+pub(crate) fn recover(c: &mut Connection, folder: &Path, store: Uuid, segment_bytes: u64) -> Result<Resume, Error> {
+    let mut candidates: Vec<(u64, Option<SegmentState>)> =
+        segments::open(c)?.into_iter().map(|row| (row.id, Some(row.state))).collect();
+    let mut next_id = segments::next_id(c)?;
+    while crate::segments::path(folder, next_id).exists() {
+        candidates.push((next_id, None));
+        next_id += 1;
+    }
+    let mut resume = None;
+    let newest = candidates.last().map(|(id, _)| *id);
+    for (id, known) in candidates {
+        let Some((state, usable)) = mend(c, folder, store, id, known)? else { continue };
+        if Some(id) == newest && usable && state.end < segment_bytes {
+            resume = Some((id, state.created_at, state.end));
+        } else {
+            segments::put(c, &BTreeMap::from([(id, SegmentState { closed: true, ..state })]))?;
+        }
+    }
+    Ok(Resume { segment: resume, next_id })
+}
+
+/// Mends one segment; says whether it can be appended to. `None` if the file is none of ours and so is left alone.
+fn mend(
+    c: &mut Connection,
+    folder: &Path,
+    store: Uuid,
+    id: u64,
+    known: Option<SegmentState>,
+) -> Result<Option<(SegmentState, bool)>, Error> {
+    let path = crate::segments::path(folder, id);
+    let io = |e: std::io::Error| {
+        Error::new(Kind::Unavailable, format!("segment {} cannot be mended", path.display())).with_source(e)
+    };
+    if !path.exists() {
+        tracing::error!(segment = id, "an open segment is missing; its fragments cannot be read");
+        return Ok(known.map(|state| (state, false)));
+    }
+    let mut scan = match Scan::open(&path, true)? {
+        Ok(scan) if scan.header.store == store && scan.header.segment == id => scan,
+        other => {
+            let why = other.err().map_or_else(|| "it is of another store or another id".to_owned(), |e| e.to_string());
+            match known {
+                Some(_) => {
+                    tracing::error!(segment = id, %why, "an open segment is damaged at its head; nothing is appended to it")
+                }
+                None => {
+                    tracing::warn!(file = %path.display(), %why, "a file that is no segment of this store is left alone")
+                }
+            }
+            return Ok(known.map(|state| (state, false)));
+        }
+    };
+    let start = known.as_ref().map_or(FILE_HEADER_LEN as u64, |state| state.end);
+    if scan.len < start {
+        tracing::error!(
+            segment = id,
+            ends = scan.len,
+            expected = start,
+            "an open segment is shorter than the catalog says: fragments are lost"
+        );
+        return Ok(known.map(|state| (state, false)));
+    }
+    scan.seek(start).map_err(io)?;
+    let found = adoptable(c, &mut scan, id).map_err(io)?;
+    let end = scan.at;
+    let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
+    if scan.len > end {
+        let End::Torn(why) = scan.end() else { unreachable!("a walk that ends before the file does is torn") };
+        tracing::warn!(segment = id, at = end, bytes = scan.len - end, %why, "an incomplete end of a segment is cut off");
+        file.set_len(end).map_err(io)?;
+    }
+    // Adopted bytes may not have been synced when the process ended.
+    file.sync_all().and_then(|()| sync_dir(folder)).map_err(io)?;
+    let state = SegmentState { created_at: scan.header.created_at, end, closed: false };
+    let count = found.len();
+    let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows: found };
+    let outcomes = fragments::commit(c, &group)?;
+    for (row, outcome) in group.rows.iter().zip(outcomes) {
+        if let Err(error) = outcome {
+            tracing::warn!(stream = row.stream, number = %row.meta.number, %error, "a complete fragment could not be adopted");
+        }
+    }
+    if count > 0 {
+        tracing::info!(segment = id, fragments = count, "complete fragments behind the last commit are adopted");
+    }
+    Ok(Some((state, true)))
+}
+
+/// The complete fragments from where the walk stands.
+fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<Vec<NewRow>> {
+    let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
+    let mut rows = Vec::new();
+    while let Some(entry) = scan.next()? {
+        let head = entry.head;
+        match head.kind {
+            RecordKind::Header => {
+                headers.insert((head.stream, head.header.0), entry.payload.into());
+            }
+            RecordKind::Fragment => {
+                // Described in this segment before the catalog's end, if not behind it.
+                let key = (head.stream, head.header.0);
+                let stored = || streams::header(c, head.stream, head.header).ok().flatten().map(Bytes::from);
+                let Some(header) = headers.get(&key).cloned().or_else(stored) else { continue };
+                headers.insert(key, header.clone());
+                rows.push(NewRow {
+                    stream: head.stream,
+                    meta: head.meta(),
+                    place: Place { segment: id, offset: entry.offset },
+                    header,
+                });
+            }
+            RecordKind::Stream | RecordKind::Deleted => {}
+        }
+    }
+    Ok(rows)
+}

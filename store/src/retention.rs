@@ -1,0 +1,72 @@
+//! The sweeper: takes expired rows and rows of deleted streams away in batches, then the segments that no row refers to.
+//!
+//! Only segments that the catalog lists are ever unlinked. A file that it does not know stays, whatever its name.
+
+use crate::Error;
+use crate::catalog::{Catalog, alerts, detections, fragments, segments};
+use crate::state::Streams;
+use media::UnixMillis;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the sweeper works on.
+pub(crate) struct Sweeper {
+    pub(crate) catalog: Catalog,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) folder: PathBuf,
+    /// Segments there are, for the gauge.
+    pub(crate) segments: Arc<AtomicU64>,
+}
+
+impl Sweeper {
+    /// One sweep, as of `now`.
+    pub(crate) async fn sweep(&self, now: UnixMillis) -> Result<(), Error> {
+        let streams: Vec<_> = self.streams.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect();
+        for stream in streams {
+            let Some(hours) = stream.info().retention_hours else { continue };
+            let (id, cutoff) = (stream.id(), now.plus(-i64::from(hours) * 3_600_000));
+            let mut total = 0;
+            loop {
+                let (gone, more) = self.catalog.write(move |c| fragments::expire(c, id, cutoff)).await?;
+                total += gone;
+                if !more {
+                    break;
+                }
+            }
+            if total > 0 {
+                stream.forget_before(cutoff);
+                tracing::info!(stream = %stream.name(), fragments = total, "expired fragments are removed");
+            }
+            while self.catalog.write(move |c| detections::expire(c, id, cutoff)).await? {}
+            while self.catalog.write(move |c| alerts::expire(c, id, cutoff)).await? {}
+        }
+        while self.catalog.write(fragments::sweep_deleted).await? {}
+        self.unlink_dead().await
+    }
+
+    async fn unlink_dead(&self) -> Result<(), Error> {
+        let dead = self.catalog.read(|c| segments::dead(c)).await?;
+        for segment in dead {
+            let path = crate::segments::path(&self.folder, segment.id);
+            // First the file, then the row: a stop in between leaves a row without a file, which the next sweep takes.
+            match tokio::fs::remove_file(&path).await {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a segment without live fragments could not be removed");
+                    continue;
+                }
+            }
+            self.catalog.write(move |c| segments::remove(c, segment.id)).await?;
+            tracing::info!(
+                segment = segment.id,
+                bytes = segment.state.end,
+                "segment removed: none of its fragments is kept"
+            );
+        }
+        let count = self.catalog.read(|c| segments::count(c)).await?;
+        self.segments.store(count, Ordering::Relaxed);
+        Ok(())
+    }
+}
