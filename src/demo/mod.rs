@@ -1,3 +1,5 @@
 //! What the demo brings along: the camera with its scene, and the receiver of alerts.
 
 pub(crate) mod receiver;
+pub(crate) mod render;
+pub(crate) mod scene;
