@@ -20,6 +20,12 @@ pub(crate) enum Command {
     Check(CheckOptions),
     /// Run the server with a camera that plays a synthetic street, a rule, and a receiver that prints its alerts.
     Demo(DemoOptions),
+    /// Serve the synthetic street over RTSP, until standard input closes.
+    #[command(hide = true)]
+    DemoCamera(DemoCameraOptions),
+    /// Render the synthetic street with labels, to train a detector on.
+    #[command(hide = true)]
+    DemoScene(DemoSceneOptions),
 }
 
 #[derive(ClapArgs, Clone, Default)]
@@ -58,4 +64,36 @@ pub(crate) struct DemoOptions {
     /// Keep what the demo records; by default its folder is temporary and removed at the end.
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[derive(ClapArgs, Clone)]
+pub(crate) struct DemoCameraOptions {
+    /// RTSP port on the loopback address; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Which street.
+    #[arg(long, default_value_t = 7)]
+    pub(crate) seed: u64,
+}
+
+#[derive(ClapArgs, Clone)]
+pub(crate) struct DemoSceneOptions {
+    /// The folder to write to.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// How many frames.
+    #[arg(long)]
+    pub(crate) count: u32,
+    /// The first street's seed.
+    #[arg(long, default_value_t = 7)]
+    pub(crate) seed: u64,
+    /// So many streets, of consecutive seeds, take turns.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) streets: u32,
+    /// Pixels across.
+    #[arg(long, default_value_t = 1280)]
+    pub(crate) width: u32,
+    /// Pixels down.
+    #[arg(long, default_value_t = 720)]
+    pub(crate) height: u32,
 }

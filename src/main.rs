@@ -17,6 +17,14 @@ fn main() -> ExitCode {
         args::Command::Serve(options) => cmd::serve::run(options),
         args::Command::Check(options) => cmd::check::run(options),
         args::Command::Demo(options) => cmd::demo::run(options),
+        args::Command::DemoCamera(options) => {
+            let options = demo::camera::Options { port: options.port, seed: options.seed };
+            demo::camera::run(&options).map_err(running::Failure::other)
+        }
+        args::Command::DemoScene(args::DemoSceneOptions { out, count, seed, streets, width, height }) => {
+            let options = demo::render::Options { out, count, seed, streets, width, height };
+            demo::render::run(&options).map_err(running::Failure::other)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,19 +16,19 @@ const FIRST_MS: i64 = 1_700_000_000_000;
 
 /// What to render.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The folder that the files go into; made if it is missing.
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// How many frames.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The first street's seed.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// So many streets, of consecutive seeds, take turns.
-    pub streets: u32,
+    pub(crate) streets: u32,
     /// Pixels across.
-    pub width: u32,
+    pub(crate) width: u32,
     /// Pixels down.
-    pub height: u32,
+    pub(crate) height: u32,
 }
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ struct Frame {
 ///
 /// # Errors
 /// One line when a size is out of range or a file cannot be written.
-pub fn run(options: &Options) -> Result<(), String> {
+pub(crate) fn run(options: &Options) -> Result<(), String> {
     let Options { out, count, seed, streets, width, height } = options;
     let mut pixmap = Pixmap::new(*width, *height).filter(|_| *width <= 7680 && *height <= 4320);
     let pixmap = pixmap.as_mut().ok_or_else(|| format!("cannot render at {width}×{height}"))?;
@@ -65,14 +65,16 @@ pub fn run(options: &Options) -> Result<(), String> {
         let t_ms = FIRST_MS + i64::from(number) * STEP_MS;
         let mut scene = Scene::new(*width, *height, street);
         scene.draw(t_ms, number, pixmap);
-        let rgb: Vec<u8> = pixmap.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
+        let rgb: Vec<u8> =
+            pixmap.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
         file.write_all(&rgb).map_err(|error| failed(&frames_path, error))?;
         frames.push(Frame { t_ms, street, objects: scene.objects(t_ms) });
     }
     file.flush().map_err(|error| failed(&frames_path, error))?;
     let labels = Labels { width: *width, height: *height, seed: *seed, streets: *streets, frames };
     let labels_path = out.join("labels.json");
-    let json = serde_json::to_vec(&labels).map_err(|error| format!("cannot write {}: {error}", labels_path.display()))?;
+    let json =
+        serde_json::to_vec(&labels).map_err(|error| format!("cannot write {}: {error}", labels_path.display()))?;
     fs::write(&labels_path, json).map_err(|error| failed(&labels_path, error))
 }
 
@@ -87,7 +89,8 @@ mod tests {
         let options = Options { out: dir.path().join("made"), count: 5, seed: 3, streets: 2, width: 160, height: 90 };
         run(&options).unwrap();
         assert_eq!(fs::metadata(options.out.join("frames.rgb")).unwrap().len(), 5 * 160 * 90 * 3);
-        let labels: serde_json::Value = serde_json::from_slice(&fs::read(options.out.join("labels.json")).unwrap()).unwrap();
+        let labels: serde_json::Value =
+            serde_json::from_slice(&fs::read(options.out.join("labels.json")).unwrap()).unwrap();
         assert_eq!(labels["frames"].as_array().unwrap().len(), 5);
         assert_eq!(labels["frames"][3]["street"], 4);
         let t_ms = labels["frames"][3]["t_ms"].as_i64().unwrap();

@@ -55,7 +55,9 @@ fn sky(c: &mut Canvas<'_>, seed: u64) {
     for _ in 0..6 {
         let (x, y, size) = (dice.between(-60.0, WIDTH), dice.between(88.0, 170.0), dice.between(0.6, 1.3));
         let cloud = ink(0xffffff).veil(92);
-        for (dx, dy, r) in [(-52.0, 6.0, 17.0), (-24.0, -4.0, 24.0), (10.0, -9.0, 28.0), (42.0, 2.0, 20.0), (66.0, 8.0, 13.0)] {
+        for (dx, dy, r) in
+            [(-52.0, 6.0, 17.0), (-24.0, -4.0, 24.0), (10.0, -9.0, 28.0), (42.0, 2.0, 20.0), (66.0, 8.0, 13.0)]
+        {
             c.oval(x + dx * size, y + dy * size, r * size * 1.35, r * size * 0.62, cloud);
         }
     }
@@ -108,12 +110,27 @@ fn house(c: &mut Canvas<'_>, dice: &mut Dice, x: f32, width: f32, facade: Ink) {
     let roof = dice.pick(&ROOFS);
     let rise = dice.between(26.0, 40.0);
     match dice.pick(&[0, 1, 2]) {
-        0 => c.polygon(&[(x - 5.0, top + 2.0), (x + width / 2.0, top - rise * 1.35), (x + width + 5.0, top + 2.0)], roof),
+        0 => {
+            c.polygon(&[(x - 5.0, top + 2.0), (x + width / 2.0, top - rise * 1.35), (x + width + 5.0, top + 2.0)], roof)
+        }
         1 => {
             chimney(c, x + width * 0.72, top - rise);
-            c.polygon(&[(x - 4.0, top + 2.0), (x + 12.0, top - rise), (x + width - 12.0, top - rise), (x + width + 4.0, top + 2.0)], roof);
             c.polygon(
-                &[(x - 4.0, top + 2.0), (x + 1.0, top - 8.0), (x + width - 1.0, top - 8.0), (x + width + 4.0, top + 2.0)],
+                &[
+                    (x - 4.0, top + 2.0),
+                    (x + 12.0, top - rise),
+                    (x + width - 12.0, top - rise),
+                    (x + width + 4.0, top + 2.0),
+                ],
+                roof,
+            );
+            c.polygon(
+                &[
+                    (x - 4.0, top + 2.0),
+                    (x + 1.0, top - 8.0),
+                    (x + width - 1.0, top - 8.0),
+                    (x + width + 4.0, top + 2.0),
+                ],
                 Ink(0, 0, 0, 30),
             );
         }
@@ -184,12 +201,18 @@ fn shop_front(c: &mut Canvas<'_>, dice: &mut Dice, x: f32, width: f32, storey: f
     c.rect(x + 8.0, top, width - 16.0, FRONTAGE - top, awning.shade(0.55));
     c.rect(x + 13.0, top + 12.0, width - 58.0, FRONTAGE - top - 20.0, glass);
     c.rect(x + width - 38.0, top + 12.0, 22.0, FRONTAGE - top - 12.0, glass.shade(0.85));
-    c.polygon(&[(x + 13.0, top + 12.0), (x + 55.0, top + 12.0), (x + 30.0, FRONTAGE - 8.0), (x + 13.0, FRONTAGE - 8.0)], Ink(255, 255, 255, 24));
+    c.polygon(
+        &[(x + 13.0, top + 12.0), (x + 55.0, top + 12.0), (x + 30.0, FRONTAGE - 8.0), (x + 13.0, FRONTAGE - 8.0)],
+        Ink(255, 255, 255, 24),
+    );
     let stripes = ((width - 12.0) / 11.0) as i32;
     for stripe in 0..stripes {
         let left = x + 6.0 + stripe as f32 * 11.0;
         let paint = if stripe % 2 == 0 { awning } else { ink(0xf3eee2) };
-        c.polygon(&[(left + 2.0, top - 2.0), (left + 11.0, top - 2.0), (left + 11.0, top + 14.0), (left, top + 14.0)], paint);
+        c.polygon(
+            &[(left + 2.0, top - 2.0), (left + 11.0, top - 2.0), (left + 11.0, top + 14.0), (left, top + 14.0)],
+            paint,
+        );
         c.oval(left + 5.5, top + 14.0, 5.5, 3.6, paint);
     }
 }
@@ -275,7 +298,12 @@ fn near_pavement(c: &mut Canvas<'_>, seed: u64) {
         for i in -2..16 {
             let x = i as f32 * 92.0 + if top == 640.0 { 46.0 } else { 0.0 };
             let tone = dice.between(0.0, 16.0) as u8;
-            let corners = [toward_viewer(x, top), toward_viewer(x + 92.0, top), toward_viewer(x + 92.0, bottom), toward_viewer(x, bottom)];
+            let corners = [
+                toward_viewer(x, top),
+                toward_viewer(x + 92.0, top),
+                toward_viewer(x + 92.0, bottom),
+                toward_viewer(x, bottom),
+            ];
             c.polygon(&corners, Ink(96, 84, 70, tone));
             slab_joint(c, x, top, bottom, 1.5);
         }
@@ -298,7 +326,15 @@ pub(super) fn street_lamps(c: &mut Canvas<'_>) {
                 c.oval(head.0, head.1 + 6.0, r, r * 0.8, glow.veil((alpha * light.lamps) as u8));
             }
         }
-        c.pebble(&[(head.0 - 20.0, head.1 + 3.0, 4.0), (head.0 - 14.0, head.1 - 6.0, 5.0), (head.0 + 14.0, head.1 - 6.0, 5.0), (head.0 + 20.0, head.1 + 3.0, 4.0)], iron);
+        c.pebble(
+            &[
+                (head.0 - 20.0, head.1 + 3.0, 4.0),
+                (head.0 - 14.0, head.1 - 6.0, 5.0),
+                (head.0 + 14.0, head.1 - 6.0, 5.0),
+                (head.0 + 20.0, head.1 + 3.0, 4.0),
+            ],
+            iron,
+        );
         let lamp = if light.lamps > 0.05 { light.glowing(ink(0xfff1c9)) } else { ink(0xd9dcd6) };
         c.round_rect(head.0 - 14.0, head.1 + 2.0, 28.0, 5.0, 2.5, lamp);
     }

@@ -5,7 +5,8 @@ use super::dice::Dice;
 use super::person::Person;
 use std::f32::consts::{PI, TAU};
 
-const FRAMES: [Ink; 7] = [ink(0xb93a32), ink(0x21618c), ink(0x2f7d5b), ink(0x2a2d33), ink(0xe0e0dc), ink(0xd98c28), ink(0x5fa8a5)];
+const FRAMES: [Ink; 7] =
+    [ink(0xb93a32), ink(0x21618c), ink(0x2f7d5b), ink(0x2a2d33), ink(0xe0e0dc), ink(0xd98c28), ink(0x5fa8a5)];
 const HELMETS: [Ink; 4] = [ink(0xf0efe9), ink(0xd0402f), ink(0x2b2f36), ink(0xe6c440)];
 
 const WHEEL: f32 = 33.0;
@@ -67,7 +68,10 @@ impl Bicycle {
         c.oval(47.0, -94.0, 4.0, 4.5, c.light().glowing(ink(0xfff3c4)));
         c.oval(-62.0, -70.0, 3.0, 4.0, c.light().glowing(ink(0xe03a2e)));
         if self.basket {
-            c.pebble(&[(42.0, -100.0, 2.0), (76.0, -100.0, 2.0), (71.0, -75.0, 4.0), (46.0, -75.0, 4.0)], ink(0x8f6a42));
+            c.pebble(
+                &[(42.0, -100.0, 2.0), (76.0, -100.0, 2.0), (71.0, -75.0, 4.0), (46.0, -75.0, 4.0)],
+                ink(0x8f6a42),
+            );
         }
     }
 
@@ -97,7 +101,10 @@ impl Bicycle {
         c.oval(x + 9.5, y + 1.0, 2.2, 2.0, rider.skin);
         c.oval(x - 5.0, y - 2.0, 7.0, 9.0, rider.hair);
         let (cap, brim) = self.helmet.map_or((rider.hair, rider.hair), |helmet| (helmet, helmet.shade(0.75)));
-        c.pebble(&[(x - 12.5, y - 3.0, 2.0), (x - 11.0, y - 15.5, 9.0), (x + 9.0, y - 15.0, 9.0), (x + 12.0, y - 4.0, 2.0)], cap);
+        c.pebble(
+            &[(x - 12.5, y - 3.0, 2.0), (x - 11.0, y - 15.5, 9.0), (x + 9.0, y - 15.0, 9.0), (x + 12.0, y - 4.0, 2.0)],
+            cap,
+        );
         c.line(&[(x - 11.0, y - 4.0), (x + 11.0, y - 4.5)], 2.0, brim);
         let elbow = (SHOULDER.0 + 14.0, SHOULDER.1 + 25.0);
         c.line(&[SHOULDER, elbow], 10.5, rider.top.shade(1.1));

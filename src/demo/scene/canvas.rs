@@ -2,8 +2,8 @@
 
 use super::light::Light;
 use tiny_skia::{
-    Color, FillRule, GradientStop, LineCap, LineJoin, LinearGradient, Paint, Path, PathBuilder, Pixmap, Point, Rect, Shader, SpreadMode,
-    Stroke, Transform,
+    Color, FillRule, GradientStop, LineCap, LineJoin, LinearGradient, Paint, Path, PathBuilder, Pixmap, Point, Rect,
+    Shader, SpreadMode, Stroke, Transform,
 };
 
 /// Red, green, blue and opacity. A colour above 255 is one that shines: brighter than white paper at noon.
@@ -61,7 +61,13 @@ pub(super) struct Canvas<'a> {
 impl<'a> Canvas<'a> {
     /// Draws on `out`, `scale` pixels to a unit.
     pub(super) fn new(out: &'a mut Pixmap, scale: f32, light: Light) -> Canvas<'a> {
-        Canvas { out: Some(out), to_pixels: Transform::from_scale(scale, scale), light, extent: Extent::NOTHING, measuring: true }
+        Canvas {
+            out: Some(out),
+            to_pixels: Transform::from_scale(scale, scale),
+            light,
+            extent: Extent::NOTHING,
+            measuring: true,
+        }
     }
 
     /// Draws nowhere; for [`Canvas::extent`] alone.
@@ -131,7 +137,9 @@ impl<'a> Canvas<'a> {
 
     /// An ellipse by centre and radii.
     pub(super) fn oval(&mut self, x: f32, y: f32, radius_x: f32, radius_y: f32, ink: Ink) {
-        if let Some(path) = Rect::from_xywh(x - radius_x, y - radius_y, 2.0 * radius_x, 2.0 * radius_y).and_then(PathBuilder::from_oval) {
+        if let Some(path) =
+            Rect::from_xywh(x - radius_x, y - radius_y, 2.0 * radius_x, 2.0 * radius_y).and_then(PathBuilder::from_oval)
+        {
             self.fill(&path, ink);
         }
     }
@@ -195,7 +203,13 @@ impl<'a> Canvas<'a> {
     fn paint(&mut self, path: &Path, shader: Shader<'_>) {
         self.measure(path, 0.0);
         if let Some(out) = &mut self.out {
-            out.fill_path(path, &Paint { shader, anti_alias: true, ..Paint::default() }, FillRule::Winding, self.to_pixels, None);
+            out.fill_path(
+                path,
+                &Paint { shader, anti_alias: true, ..Paint::default() },
+                FillRule::Winding,
+                self.to_pixels,
+                None,
+            );
         }
     }
 
@@ -204,7 +218,13 @@ impl<'a> Canvas<'a> {
         let shader = Shader::SolidColor(self.lit(ink));
         if let Some(out) = &mut self.out {
             let stroke = Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
-            out.stroke_path(path, &Paint { shader, anti_alias: true, ..Paint::default() }, &stroke, self.to_pixels, None);
+            out.stroke_path(
+                path,
+                &Paint { shader, anti_alias: true, ..Paint::default() },
+                &stroke,
+                self.to_pixels,
+                None,
+            );
         }
     }
 

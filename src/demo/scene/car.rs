@@ -129,7 +129,10 @@ impl Car {
         }
         c.pebble(kind.outline, self.paint);
         // The body turns away from the light towards the sill.
-        c.pebble(&[(tail - 3.0, -62.0, 6.0), (nose - 5.0, -58.0, 6.0), (nose, -24.0, 12.0), (tail, -24.0, 10.0)], Ink(0, 0, 0, 34));
+        c.pebble(
+            &[(tail - 3.0, -62.0, 6.0), (nose - 5.0, -58.0, 6.0), (nose, -24.0, 12.0), (tail, -24.0, 10.0)],
+            Ink(0, 0, 0, 34),
+        );
         let belt = kind.lights_y - 16.0;
         c.line(&[(tail + 12.0, belt - 2.0), (nose - 34.0, belt + 4.0)], 2.4, Ink(255, 255, 255, 70));
         for pane in kind.panes {
@@ -151,7 +154,15 @@ impl Car {
                 let beam = c.light().glowing(ink(0xfff0b8)).veil((17.0 * lamps) as u8);
                 for (reach, drop) in [(250.0, 0.0), (185.0, 9.0), (120.0, 20.0)] {
                     let far = nose + reach;
-                    c.pebble(&[(nose - 8.0, y - 6.0, 1.0), (far, -46.0 - drop * 0.4, 24.0), (far, 2.0 - drop, 24.0), (nose - 8.0, y + 12.0, 1.0)], beam);
+                    c.pebble(
+                        &[
+                            (nose - 8.0, y - 6.0, 1.0),
+                            (far, -46.0 - drop * 0.4, 24.0),
+                            (far, 2.0 - drop, 24.0),
+                            (nose - 8.0, y + 12.0, 1.0),
+                        ],
+                        beam,
+                    );
                 }
                 c.oval(tail - 4.0, y, 22.0, 18.0, c.light().glowing(ink(0xff3a22)).veil((60.0 * lamps) as u8));
             }
@@ -165,13 +176,23 @@ impl Car {
         // Somebody drives.
         c.oval(front - 58.0, sill - 15.0, 8.5, 10.5, self.driver.shade(0.72));
         c.pebble(
-            &[(front - 76.0, sill, 2.0), (front - 68.0, sill - 8.0, 5.0), (front - 48.0, sill - 8.0, 5.0), (front - 42.0, sill, 2.0)],
+            &[
+                (front - 76.0, sill, 2.0),
+                (front - 68.0, sill - 8.0, 5.0),
+                (front - 48.0, sill - 8.0, 5.0),
+                (front - 42.0, sill, 2.0),
+            ],
             ink(0x3c434c),
         );
         for pane in kind.panes {
             let (left, right, top, low) = (pane[0].0, pane[3].0, pane[1].1, pane[0].1);
             let middle = (left + right) / 2.0;
-            let gleam = [(middle - 4.0, low - 2.0), (middle + 10.0, top + 3.0), (middle + 24.0, top + 3.0), (middle + 10.0, low - 2.0)];
+            let gleam = [
+                (middle - 4.0, low - 2.0),
+                (middle + 10.0, top + 3.0),
+                (middle + 24.0, top + 3.0),
+                (middle + 10.0, low - 2.0),
+            ];
             c.polygon(&gleam, Ink(255, 255, 255, 34));
         }
         let door = if kind.panes.len() > 1 { glass[0].0 - 4.0 } else { glass[0].0 - 6.0 };
@@ -184,10 +205,23 @@ impl Car {
         c.round_rect(nose - 26.0, -44.0, 30.0, 18.0, 6.0, self.paint.shade(0.5));
         let y = kind.lights_y;
         let (white, red) = (c.light().glowing(ink(0xfff6d8)), c.light().glowing(ink(0xd8281f)));
-        c.pebble(&[(nose - 32.0, y - 8.0, 3.0), (nose - 9.0, y - 5.0, 5.0), (nose - 4.0, y + 8.0, 5.0), (nose - 24.0, y + 7.0, 4.0)], white);
+        c.pebble(
+            &[
+                (nose - 32.0, y - 8.0, 3.0),
+                (nose - 9.0, y - 5.0, 5.0),
+                (nose - 4.0, y + 8.0, 5.0),
+                (nose - 24.0, y + 7.0, 4.0),
+            ],
+            white,
+        );
         c.round_rect(tail - 4.0, y - 12.0, 14.0, 24.0, 4.0, red);
         c.pebble(
-            &[(front - 4.0, sill - 1.0, 3.0), (front - 4.0, sill - 14.0, 5.0), (front + 10.0, sill - 13.0, 5.0), (front + 10.0, sill - 1.0, 3.0)],
+            &[
+                (front - 4.0, sill - 1.0, 3.0),
+                (front - 4.0, sill - 14.0, 5.0),
+                (front + 10.0, sill - 13.0, 5.0),
+                (front + 10.0, sill - 1.0, 3.0),
+            ],
             self.paint.shade(0.75),
         );
         if self.taxi {

@@ -31,7 +31,7 @@ const VISIBLE_SHARE: f32 = 0.35;
 /// What a thing on the street is. A bicycle includes its rider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Class {
+pub(crate) enum Class {
     /// Somebody on foot.
     Person,
     /// A bicycle and whoever rides it.
@@ -42,30 +42,30 @@ pub enum Class {
 
 /// A box in pixels of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// From the left edge.
-    pub left: f32,
+    pub(crate) left: f32,
     /// From the top edge.
-    pub top: f32,
+    pub(crate) top: f32,
     /// From the left edge, exclusive.
-    pub right: f32,
+    pub(crate) right: f32,
     /// From the top edge, exclusive.
-    pub bottom: f32,
+    pub(crate) bottom: f32,
 }
 
 /// A thing in the picture, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Labelled {
+pub(crate) struct Labelled {
     /// What it is.
-    pub class: Class,
+    pub(crate) class: Class,
     /// The part of it that can be seen.
-    pub bounds: Bounds,
+    pub(crate) bounds: Bounds,
     /// All of it is inside the frame, and hardly any of it hidden.
-    pub whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// The street at one size.
-pub struct Scene {
+pub(crate) struct Scene {
     width: u32,
     height: u32,
     seed: u64,
@@ -74,7 +74,7 @@ pub struct Scene {
 
 impl Scene {
     /// A street of its own for each `seed`, drawn `width` pixels wide. Meant for 16:9; a lower picture loses the pavement.
-    pub fn new(width: u32, height: u32, seed: u64) -> Scene {
+    pub(crate) fn new(width: u32, height: u32, seed: u64) -> Scene {
         Scene { width, height, seed, background: None }
     }
 
@@ -82,7 +82,7 @@ impl Scene {
     ///
     /// # Panics
     /// If `out` has another size than the scene.
-    pub fn draw(&mut self, t_ms: i64, counter: u32, out: &mut Pixmap) {
+    pub(crate) fn draw(&mut self, t_ms: i64, counter: u32, out: &mut Pixmap) {
         assert_eq!((out.width(), out.height()), (self.width, self.height), "the picture has the scene's size");
         let step = t_ms.div_euclid(LIGHT_STEP_MS);
         let light = Light::at(step * LIGHT_STEP_MS);
@@ -108,7 +108,7 @@ impl Scene {
     }
 
     /// What can be seen at `t_ms`, the farthest first. Things that are mostly outside the frame or hidden are left out.
-    pub fn objects(&self, t_ms: i64) -> Vec<Labelled> {
+    pub(crate) fn objects(&self, t_ms: i64) -> Vec<Labelled> {
         let actors = traffic::at(self.seed, t_ms);
         let extents: Vec<Extent> = actors.iter().map(|actor| actor.extent(self.scale())).collect();
         let frame = Extent {
@@ -117,7 +117,11 @@ impl Scene {
             right: self.width as f32,
             bottom: self.height as f32,
         };
-        actors.iter().enumerate().filter_map(|(i, actor)| label(actor.class, extents[i], &extents[i + 1..], frame)).collect()
+        actors
+            .iter()
+            .enumerate()
+            .filter_map(|(i, actor)| label(actor.class, extents[i], &extents[i + 1..], frame))
+            .collect()
     }
 
     fn scale(&self) -> f32 {

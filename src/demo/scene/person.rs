@@ -19,7 +19,8 @@ const TOPS: [Ink; 11] = [
     ink(0x7d5a41),
     ink(0x9bb04c),
 ];
-const TROUSERS: [Ink; 7] = [ink(0x2f3f5c), ink(0x3b3b42), ink(0x6d6454), ink(0x48688c), ink(0x86796a), ink(0x27303a), ink(0x5b4636)];
+const TROUSERS: [Ink; 7] =
+    [ink(0x2f3f5c), ink(0x3b3b42), ink(0x6d6454), ink(0x48688c), ink(0x86796a), ink(0x27303a), ink(0x5b4636)];
 const SHOES: [Ink; 4] = [ink(0x2b2522), ink(0xe9e6e1), ink(0x7b4a2c), ink(0xb5402f)];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,7 +86,14 @@ impl Person {
             self.arm(c, swing, 0.82);
             self.leg(c, &far, 0.78);
             if self.carries == Carries::Backpack {
-                c.round_rect(-0.19 * h * self.build, -0.31 * h, 0.15 * h, 0.23 * h, 0.05 * h, self.trousers.shade(1.25));
+                c.round_rect(
+                    -0.19 * h * self.build,
+                    -0.31 * h,
+                    0.15 * h,
+                    0.23 * h,
+                    0.05 * h,
+                    self.trousers.shade(1.25),
+                );
             }
             self.leg(c, &near, 1.0);
             self.torso(c);
@@ -99,7 +107,11 @@ impl Person {
         let bare = matches!(self.cut, Cut::Skirt | Cut::Shorts);
         let cloth = self.trousers.shade(shade);
         let (knee, ankle) = (leg.knee, leg.ankle);
-        c.line(&[(0.0, 0.0), knee], 0.088 * h * self.build, if self.cut == Cut::Skirt { self.skin.shade(shade) } else { cloth });
+        c.line(
+            &[(0.0, 0.0), knee],
+            0.088 * h * self.build,
+            if self.cut == Cut::Skirt { self.skin.shade(shade) } else { cloth },
+        );
         c.line(&[knee, ankle], 0.066 * h * self.build, if bare { self.skin.shade(shade) } else { cloth });
         let toe = (ankle.0 + 0.075 * h, ankle.1 + 0.018 * h);
         c.line(&[(ankle.0 - 0.005 * h, ankle.1 + 0.015 * h), toe], 0.042 * h, self.shoes.shade(shade));
@@ -115,16 +127,29 @@ impl Person {
         };
         if self.cut == Cut::Skirt {
             let (wide, long) = (0.145 * h, 0.21 * h);
-            c.pebble(&[(-waist, -0.05 * h, 2.0), (waist, -0.05 * h, 2.0), (wide, long, 5.0), (-wide, long, 5.0)], self.trousers.shade(1.12));
+            c.pebble(
+                &[(-waist, -0.05 * h, 2.0), (waist, -0.05 * h, 2.0), (wide, long, 5.0), (-wide, long, 5.0)],
+                self.trousers.shade(1.12),
+            );
         }
         let flare = if self.cut == Cut::Coat { 1.35 } else { 1.0 };
         let round = 0.07 * h;
         c.pebble(
-            &[(-wide, -0.345 * h, round), (wide, -0.345 * h, round), (waist * flare, hem, 4.0), (-waist * flare, hem, 4.0)],
+            &[
+                (-wide, -0.345 * h, round),
+                (wide, -0.345 * h, round),
+                (waist * flare, hem, 4.0),
+                (-waist * flare, hem, 4.0),
+            ],
             self.top,
         );
         c.pebble(
-            &[(-wide, -0.34 * h, round), (-0.2 * wide, -0.33 * h, 3.0), (-0.3 * waist, hem, 3.0), (-waist * flare, hem, 4.0)],
+            &[
+                (-wide, -0.34 * h, round),
+                (-0.2 * wide, -0.33 * h, 3.0),
+                (-0.3 * waist, hem, 3.0),
+                (-waist * flare, hem, 4.0),
+            ],
             Ink(0, 0, 0, 26),
         );
         if self.carries == Carries::Bag {
