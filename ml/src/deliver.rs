@@ -122,7 +122,7 @@ impl DeliverTask {
         let now = self.store.now();
         let oldest = self.store.oldest_pending().await?;
         let age_ms = oldest.map_or(0, |at| now.0.saturating_sub(at.0).max(0));
-        metrics::gauge!("vidicon_webhook_oldest_pending_seconds").set(age_ms as f64 / 1000.0);
+        metrics::gauge!("vidicon_outbox_oldest_seconds").set(age_ms as f64 / 1000.0);
         let due = self.store.due_deliveries(now, BATCH).await?;
         let full = due.len() == BATCH;
         let targets: HashMap<StreamName, Arc<Target>> = match due.is_empty() {
