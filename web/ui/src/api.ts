@@ -97,6 +97,8 @@ export interface Timeline {
   now: Millis;
   spans: Span[];
   gaps: Gap[];
+  /** Where to go on, when there were more spans than one answer holds. */
+  next?: Millis | null;
 }
 
 /** Corners in 0–1 of width and height: left, top, right, bottom. */

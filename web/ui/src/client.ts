@@ -74,7 +74,7 @@ export function query(values: Record<string, string | number | undefined>): stri
 }
 
 /** Most rows that one page of a listing asks for. */
-export const PAGE = 1000;
+export const PAGE = 5000;
 
 export const api = {
   server: () => get<Server>("/v1/server"),
@@ -99,7 +99,8 @@ export const api = {
   redrive: (delivery: number) => send<Delivery | undefined>("POST", `/v1/deliveries/${delivery}/redrive`),
 
   rules: async () => (await get<{ rules: Rule[] }>("/v1/rules")).rules,
-  saveRule: (rule: Rule) => send<Rule>("POST", "/v1/rules", rule),
+  /** Adds a rule, or replaces the one of its name. */
+  saveRule: ({ from_config: _, ...rule }: Rule) => send<Rule>("POST", "/v1/rules", rule),
   deleteRule: (rule: string) => send<void>("DELETE", `/v1/rules/${name(rule)}`),
 
   targets: async () => (await get<{ targets: Target[] }>("/v1/targets")).targets,

@@ -84,6 +84,13 @@ describe("the event link", () => {
     expect(seen).toEqual(["gate"]);
   });
 
+  it("resyncs when the server says that events were dropped", () => {
+    link.start();
+    last().onopen?.(new Event("open"));
+    last().say("resync", '{"missed":7}');
+    expect(resyncs).toBe(2);
+  });
+
   it("does not come back after stop", () => {
     link.start();
     last().onerror?.(new Event("error"));

@@ -70,6 +70,8 @@ export class EventLink {
       this.options.state("lost");
       this.#retry = this.#timer.set(() => this.start(), this.#backoff.next());
     };
+    // The server dropped events because this page was too slow.
+    source.addEventListener("resync", () => this.options.resync());
     for (const name of NAMES) source.addEventListener(name, (event) => this.#dispatch(name, event.data));
   }
 

@@ -108,7 +108,8 @@ export function bestColumns(count: number, frameWidth: number, frameHeight: numb
   for (let columns = 1; columns <= Math.min(count, most); columns++) {
     const rows = Math.ceil(count / columns);
     const width = Math.min(frameWidth / columns, (frameHeight / rows) * tileAspect);
-    if (width > bestWidth) [best, bestWidth] = [columns, width];
+    // A little smaller is fine when it fills the width instead of leaving bars at the sides.
+    if (width > bestWidth * 0.93) [best, bestWidth] = [columns, width];
   }
   // When even the best would be too small to read, tiles keep their least width and the wall scrolls.
   return bestWidth < minTileWidth ? most : best;

@@ -1,6 +1,7 @@
 // A live picture with its boxes. Decodes only while it is on screen.
 
 import { effect } from "@preact/signals";
+import type { RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Corner, Detection } from "../api";
 import { boxes } from "../prefs";
@@ -21,7 +22,8 @@ interface Props {
   zone?: readonly Corner[];
   onState: (state: LiveState) => void;
   onFigures?: (figures: ReceiveFigures) => void;
-  onVideo?: (video: HTMLVideoElement | null) => void;
+  /** Is given a way to ask for the wall-clock instant that is shown, where the transport tells it. */
+  clock?: RefObject<(() => number | undefined) | undefined>;
 }
 
 function shown(player: LivePlayer, seen: Seen): Detection[] {
@@ -49,13 +51,14 @@ export function LiveVideo(props: Props) {
       (state) => latest.current.onState(state),
       (figures) => latest.current.onFigures?.(figures),
     );
-    latest.current.onVideo?.(video.current);
+    const { clock } = latest.current;
+    if (clock) clock.current = () => player.shownAt();
     player.start();
     let drawn = "";
     const draw = (seen: Seen): void => {
       const [element, surface] = [video.current, canvas.current];
       if (!element || !surface) return;
-      const detections = boxes.peek() === "on" ? shown(player, seen) : [];
+      const detections = boxes.peek() === "on" && element.videoWidth > 0 ? shown(player, seen) : [];
       const key = `${detections[0]?.time}/${detections.length}/${surface.clientWidth}x${surface.clientHeight}/${element.videoWidth}/${latest.current.zone?.join()}`;
       if (key === drawn) return;
       drawn = key;
@@ -68,7 +71,7 @@ export function LiveVideo(props: Props) {
       clearInterval(timer);
       stopEffect();
       player.stop();
-      latest.current.onVideo?.(null);
+      if (clock) clock.current = undefined;
     };
   }, [visible, props.stream]);
 

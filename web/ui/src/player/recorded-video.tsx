@@ -42,7 +42,7 @@ export function RecordedVideo({ stream, at, play, source, onPlayer, onPresent }:
       const [element, surface] = [video.current, canvas.current];
       const shown = created.shownAt();
       if (!element || !surface || shown === undefined) return;
-      const detections = boxes.peek() === "on" ? boxesAt(source.data.peek().detections, shown, HOLD_MS) : [];
+      const detections = boxes.peek() === "on" && element.videoWidth > 0 ? boxesAt(source.data.peek().detections, shown, HOLD_MS) : [];
       const key = `${detections[0]?.time}/${detections.length}/${surface.clientWidth}x${surface.clientHeight}/${element.videoWidth}`;
       if (key === drawn) return;
       drawn = key;

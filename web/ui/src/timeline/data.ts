@@ -2,7 +2,7 @@
 // live end growing by events.
 
 import { signal, type Signal } from "@preact/signals";
-import type { Alert, Detection, Gap, Span } from "../api";
+import type { Alert, Detection, Gap, Span, Timeline } from "../api";
 import { api, messageOf, PAGE } from "../client";
 import { events, serverNow } from "../state";
 import { extend, mergeDetections } from "./model";
@@ -34,6 +34,18 @@ async function readDetections(stream: string, range: View, signal: AbortSignal):
     from = last.time + 1;
   }
   return { detections, truncated: true };
+}
+
+async function readTimeline(stream: string, range: View, signal: AbortSignal): Promise<Pick<TimelineData, "spans" | "gaps">> {
+  const all = { spans: [] as Span[], gaps: [] as Gap[] };
+  let from: number | undefined = range.from;
+  for (let page = 0; page < MAX_PAGES && from !== undefined && from < range.to; page++) {
+    const { spans, gaps, next }: Timeline = await api.timeline(stream, from, range.to, signal);
+    all.spans.push(...spans);
+    all.gaps.push(...gaps);
+    from = next ?? undefined;
+  }
+  return all;
 }
 
 export class TimelineSource {
@@ -87,14 +99,14 @@ export class TimelineSource {
     const read = { from: Math.floor(range.from), to: Math.ceil(range.to) };
     try {
       const [timeline, seen, alerts] = await Promise.all([
-        api.timeline(this.stream, read.from, read.to, abort.signal),
+        readTimeline(this.stream, read, abort.signal),
         readDetections(this.stream, read, abort.signal),
         api.alerts({ stream: this.stream, ...read, limit: MAX_ALERTS }, abort.signal),
       ]);
       // A range that reaches the present stays covered: events bring what comes.
       this.#range = { from: range.from, to: range.to >= present ? Infinity : range.to };
       this.#resolution = spanOf(view);
-      this.data.value = { spans: timeline.spans, gaps: timeline.gaps, detections: seen.detections, alerts, truncated: seen.truncated };
+      this.data.value = { ...timeline, detections: seen.detections, alerts, truncated: seen.truncated };
       this.error.value = undefined;
       this.loaded.value = true;
     } catch (thrown) {

@@ -2,7 +2,7 @@
 
 import { effect, useSignal, type Signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import type { Millis } from "../api";
+import type { Cause, Millis } from "../api";
 import { causeText, clock, moment, spanExact, type Zone } from "../format";
 import { isDark, zone } from "../prefs";
 import { now, serverNow } from "../state";
@@ -166,6 +166,12 @@ export function Timeline({ source, view, playhead, live, onSeek }: Props) {
   );
 }
 
+function gapText({ start, end, cause }: { start: Millis; end: Millis; cause: Cause | null }, present: Millis): string {
+  if (cause === "start") return "Before the first recording";
+  if (cause === null && end >= present - 60_000) return `Not recording since ${spanExact(present - start)}`;
+  return `Not recorded for ${spanExact(end - start)}: ${causeText(cause)}`;
+}
+
 function Tip({ source, view, width, at, zone: z }: { source: TimelineSource; view: View; width: number; at: Pointer; zone: Zone }) {
   const data = source.data.value;
   const time = timeAt(view, width, at.x);
@@ -177,7 +183,7 @@ function Tip({ source, view, width, at, zone: z }: { source: TimelineSource; vie
     <div class="tip" style={{ left: `${left}px` }}>
       <time>{spanOf(view) > 36e5 * 20 ? moment(time, now.value, z) : clock(time, z)}</time>
       {alert && <span class="tip-alert">{alert.rule}: {alert.detection.class}</span>}
-      {spot.kind === "gap" && <span>Not recorded for {spanExact(spot.end - spot.start)}: {causeText(spot.cause)}</span>}
+      {spot.kind === "gap" && <span>{gapText(spot, now.value)}</span>}
       {spot.kind === "none" && <span>{time > now.value ? "the future" : "not recorded"}</span>}
       {!alert && counts.length > 0 && <span>{counts.map(([name, n]) => `${n} ${name}`).join(" · ")}</span>}
     </div>

@@ -1,6 +1,7 @@
 // One camera: its picture, live or of the past, its timeline, and what there is to know and to set about it.
 
 import { useComputed, useSignal, type Signal } from "@preact/signals";
+import type { RefObject } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Millis, Rule } from "../api";
 import type { LiveState } from "../player/live";
@@ -36,11 +37,12 @@ export function CameraPage({ name, at }: { name: string; at: Millis | undefined 
 }
 
 /** Ticks the moment shown into a signal, as often as it is worth drawing. */
-function usePlayhead(recorded: RecordedPlayer | undefined, live: boolean): Signal<Millis | undefined> {
+function usePlayhead(recorded: RecordedPlayer | undefined, live: boolean, clock: RefObject<(() => number | undefined) | undefined>): Signal<Millis | undefined> {
   const playhead = useSignal<Millis | undefined>(undefined);
   useEffect(() => {
     const tick = (): void => {
-      playhead.value = live ? serverNow() : recorded?.shownAt();
+      // WebRTC shows the present; HLS says how far behind it is.
+      playhead.value = live ? (clock.current?.() ?? serverNow()) : recorded?.shownAt();
     };
     tick();
     const timer = setInterval(tick, live ? 1000 : 100);
@@ -61,7 +63,8 @@ function CameraView({ name, at }: { name: string; at: Millis | undefined }) {
   const editing = useSignal<Rule | undefined>(undefined);
   const stage = useRef<HTMLDivElement>(null);
   const live = moment === undefined;
-  const playhead = usePlayhead(recorded, live);
+  const clock = useRef<(() => number | undefined) | undefined>(undefined);
+  const playhead = usePlayhead(recorded, live, clock);
   const zone = useComputed(() => editing.value?.zone ?? []);
 
   const playOn = useRef(true);
@@ -109,7 +112,7 @@ function CameraView({ name, at }: { name: string; at: Millis | undefined }) {
         </header>
         <div ref={stage} class="stage" data-alert={live && glowing.value.has(name)}>
           {live && statusLive && (
-            <LiveVideo stream={name} label={`${name} live`} labels zone={editing.value ? [] : zone.value} onState={setPlayer} onFigures={setFigures} />
+            <LiveVideo stream={name} label={`${name} live`} labels clock={clock} zone={editing.value ? [] : zone.value} onState={setPlayer} onFigures={setFigures} />
           )}
           {!live && <RecordedVideo stream={name} at={moment} play={playOn.current} onPlayer={setRecorded} onPresent={goLive} source={source} />}
           {!hasPicture && <StatePanel camera={camera} player={player} />}
