@@ -25,7 +25,7 @@ const AUDIO_WAIT: Duration = Duration::from_secs(2);
 /// How often the bus thread looks whether it is still wanted.
 const BUS_TICK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 /// How long a closing session waits for its pipeline to stop.
-const STOP_WAIT: Duration = Duration::from_secs(2);
+const STOP_WAIT: Duration = Duration::from_millis(800);
 
 const VIDEO_CAPS: &str = "video/x-h264,stream-format=avc,alignment=au";
 const AUDIO_CAPS: &str = "audio/mpeg,mpegversion=4,stream-format=raw";

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 pub(crate) use connect::open;
 
 /// How long a closing session waits for the answer to its TEARDOWN.
-const TEARDOWN_WAIT: Duration = Duration::from_secs(1);
+const TEARDOWN_WAIT: Duration = Duration::from_millis(500);
 /// A camera that sends so many unusable packets without one good picture between them is given up.
 const MAX_BAD_PACKETS: u32 = 200;
 
