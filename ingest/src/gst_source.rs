@@ -41,11 +41,13 @@ type Sender = mpsc::Sender<Result<Item, Failure>>;
 pub(crate) struct Session {
     items: mpsc::Receiver<Result<Item, Failure>>,
     stopped: oneshot::Receiver<()>,
+    /// What failures name as their place.
+    shown: String,
 }
 
 /// Starts a pipeline given as text.
 pub(crate) fn open_pipeline(name: &str, pipeline: String) -> Result<Session, Failure> {
-    start(name, move || build(&pipeline))
+    start(name, "pipeline".to_owned(), move || build(&pipeline))
 }
 
 /// Starts the pipeline that reads an RTSP server, at the first of its checked addresses.
@@ -53,7 +55,7 @@ pub(crate) async fn open_rtsp(server: &Server, camera: &Camera) -> Result<Sessio
     let address = *server.resolve().await?.first().expect("resolve returns at least one address");
     let location = server.url_at(address)?.to_string();
     let camera = camera.clone();
-    start(camera.stream.clone().as_str(), move || {
+    start(camera.stream.clone().as_str(), server.shown(), move || {
         let pipeline = build(RTSP_PIPELINE)?;
         let source = pipeline.by_name("source").ok_or_else(|| Failure::new("pipeline", "rtspsrc is missing"))?;
         source.set_property("location", &location);
@@ -66,7 +68,11 @@ pub(crate) async fn open_rtsp(server: &Server, camera: &Camera) -> Result<Sessio
     })
 }
 
-fn start(name: &str, build: impl FnOnce() -> Result<gst::Bin, Failure> + Send + 'static) -> Result<Session, Failure> {
+fn start(
+    name: &str,
+    shown: String,
+    build: impl FnOnce() -> Result<gst::Bin, Failure> + Send + 'static,
+) -> Result<Session, Failure> {
     let (sender, items) = mpsc::channel(CHANNEL_ITEMS);
     let (done, stopped) = oneshot::channel();
     let span = tracing::Span::current();
@@ -80,13 +86,14 @@ fn start(name: &str, build: impl FnOnce() -> Result<gst::Bin, Failure> + Send + 
         let _ = done.send(());
     });
     spawned.map_err(|e| Failure::new("pipeline", format!("no thread for the pipeline: {e}")))?;
-    Ok(Session { items, stopped })
+    Ok(Session { items, stopped, shown })
 }
 
 impl Session {
     /// The next item; a failure ends the session. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Item, Failure> {
-        self.items.recv().await.unwrap_or_else(|| Err(Failure::new("lost", "the pipeline stopped")))
+        let item = self.items.recv().await.unwrap_or_else(|| Err(Failure::new("lost", "it stopped")));
+        item.map_err(|failure| Failure::new(failure.code, format!("{}: {}", self.shown, failure.message)))
     }
 
     /// Lets go of the pipeline and waits a moment for it to stop.
@@ -158,7 +165,7 @@ fn watch(bus: &gst::Bus, sender: &Sender) -> Result<(), Failure> {
 fn watch_once(bus: &gst::Bus, wait: gst::ClockTime) -> Option<Result<(), Failure>> {
     let message = bus.timed_pop_filtered(wait, &[gst::MessageType::Error, gst::MessageType::Eos])?;
     let gst::MessageView::Error(error) = message.view() else {
-        return Some(Err(Failure::new("lost", "the pipeline came to its end")));
+        return Some(Err(Failure::new("lost", "GStreamer came to the end of the stream")));
     };
     let (error, element) = (error.error(), error.src().map(|s| s.name().to_string()).unwrap_or_default());
     let code = match () {
