@@ -76,6 +76,7 @@ impl CameraTask {
         let stream = self.camera.stream.to_string();
         let source = shown(&self.camera);
         tracing::info!(%source, "camera starts");
+        gauge!("vidicon_camera_up", "stream" => stream.clone()).set(0.0);
         let mut backoff = Backoff::new(Duration::from_secs(self.config.max_backoff_s));
         let mut logged: Option<Failure> = None;
         loop {

@@ -24,6 +24,8 @@ const CHANNEL_ITEMS: usize = 64;
 const AUDIO_WAIT: Duration = Duration::from_secs(2);
 /// How often the bus thread looks whether it is still wanted.
 const BUS_TICK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+/// How long a pipeline that does not start is given to say why.
+const ERROR_WAIT: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 /// How long a closing session waits for its pipeline to stop.
 const STOP_WAIT: Duration = Duration::from_millis(800);
 
@@ -134,7 +136,7 @@ fn run(build: impl FnOnce() -> Result<gst::Bin, Failure>, sender: &Sender) -> Re
     let outcome = match pipeline.set_state(gst::State::Playing) {
         Ok(_) => watch(&bus, sender),
         // The bus knows more than the return value.
-        Err(e) => watch_once(&bus, gst::ClockTime::ZERO)
+        Err(e) => watch_once(&bus, ERROR_WAIT)
             .unwrap_or_else(|| Err(Failure::new("pipeline", format!("the pipeline does not start: {e}")))),
     };
     // Streaming threads that wait for room are let go either by the recorder, which goes on taking, or by its end.
