@@ -74,15 +74,14 @@ export function boxesAt(detections: readonly Detection[], at: Millis, holdMs: nu
 
 /** Merges new detections into sorted ones, dropping repeats and what is older than `keepFrom`. */
 export function mergeDetections(known: readonly Detection[], more: readonly Detection[], keepFrom = 0): Detection[] {
+  const kept = known.slice(lowerBound(known, keepFrom));
+  const last = kept[kept.length - 1]?.time ?? -Infinity;
+  const fresh = more.filter((d) => d.time >= keepFrom).sort((a, b) => a.time - b.time);
+  // The usual case, once a second with a long list: everything new is later than everything known.
+  if (fresh.every((d) => d.time > last)) return [...kept, ...fresh];
   const key = (d: Detection): string => `${d.time}/${d.class}/${d.bounds.join()}`;
-  const seen = new Set<string>();
-  const out: Detection[] = [];
-  for (const d of [...known, ...more]) {
-    if (d.time < keepFrom || seen.has(key(d))) continue;
-    seen.add(key(d));
-    out.push(d);
-  }
-  return out.sort((a, b) => a.time - b.time);
+  const seen = new Set(kept.map(key));
+  return [...kept, ...fresh.filter((d) => !seen.has(key(d)))].sort((a, b) => a.time - b.time);
 }
 
 /** A media segment of a playlist: where it is in media time and at what wall-clock time. */

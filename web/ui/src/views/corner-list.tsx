@@ -30,6 +30,11 @@ export function CornerList({ zone, onChange }: { zone: Corner[]; onChange: (zone
       <legend>Zone</legend>
       <p class="hint">Drag corners in the picture, double-click to add one, or type where they are, in percent. An object counts when the middle of its lower edge is inside.</p>
       <ol>
+        <li aria-hidden="true">
+          <span />
+          <span>from left, %</span>
+          <span>from top, %</span>
+        </li>
         {zone.map((corner, i) => (
           <li key={i}>
             <span aria-hidden="true">{i + 1}</span>
