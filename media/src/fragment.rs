@@ -114,9 +114,10 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// Its frames in decode order. Payloads are slices of the cluster, which is copied once if it is in pieces.
+    /// Its frames in decode order. Payloads are slices of the cluster, which is copied only if it is in pieces that no
+    /// [`mkv::ClusterWriter`] made.
     pub fn frames(&self) -> Result<Vec<Frame>, mkv::Error> {
-        mkv::parse_cluster(&self.header, &self.cluster.to_bytes())
+        mkv::parse_chunks(&self.header, &self.cluster)
     }
 
     /// A playable Matroska file of this fragment alone: the header's bytes, then the cluster's. Nothing is copied.

@@ -10,15 +10,18 @@ pub mod aac;
 mod bits;
 pub mod chunks;
 mod describe;
+pub mod fmp4;
 pub mod fragment;
 pub mod fragmenter;
 pub mod frame;
 pub mod h264;
 pub mod header;
 pub mod hevc;
+pub mod hls;
 pub mod mkv;
 pub mod names;
 pub mod number;
+pub mod rtp;
 pub mod time;
 pub mod track;
 

@@ -3,12 +3,9 @@
 use super::{ebml, error::Reason};
 use std::ops::Range;
 
-/// The frames of a block, as ranges of `body`, the block's bytes after its flags.
-pub(super) fn frames(flags: u8, body: &[u8]) -> Result<Vec<Range<usize>>, Reason> {
-    let kind = flags >> 1 & 3;
-    if kind == 0 {
-        return Ok(std::iter::once(0..body.len()).collect());
-    }
+/// The frames of a block, as ranges of `body`, the block's bytes after its flags. `kind` is 1 for Xiph lacing, 2 for
+/// fixed sizes, 3 for EBML lacing.
+pub(super) fn frames(kind: u8, body: &[u8]) -> Result<Vec<Range<usize>>, Reason> {
     let (&count, _) = body.split_first().ok_or(Reason::Lacing)?;
     let count = usize::from(count) + 1;
     let mut at = 1;

@@ -19,7 +19,7 @@ mod write;
 
 pub use error::{Error, Reason};
 pub use header::{parse_header, write_header};
-pub use read::parse_cluster;
+pub use read::{parse_chunks, parse_cluster};
 pub use split::{Piece, Pieces, pieces};
 pub use write::ClusterWriter;
 

@@ -1,12 +1,12 @@
 //! Reading a cluster.
 
 use super::{
-    ebml::{Element, Elements, vint},
+    ebml::{Element, Elements, head, vint},
     error::{Error, Reason},
     header::default_durations,
     id, lacing,
 };
-use crate::{Frame, Header, TrackKind, UnixMicros};
+use crate::{Chunks, Frame, Header, TrackKind, UnixMicros};
 use bytes::Bytes;
 
 /// The frames of a cluster, in the order of their blocks. Payloads are slices of `cluster`.
@@ -47,6 +47,42 @@ pub fn parse_cluster(header: &Header, cluster: &Bytes) -> Result<Vec<Frame>, Err
         Some(_) => Ok(reader.frames),
         None => Err(Error::new(0, Reason::Missing("Timestamp"))),
     }
+}
+
+/// Like [`parse_cluster`] for a cluster in pieces. One that a [`super::ClusterWriter`] wrote is read without being
+/// copied together: its payloads come out as they went in.
+pub fn parse_chunks(header: &Header, cluster: &Chunks) -> Result<Vec<Frame>, Error> {
+    match parse_written(header, cluster.parts()) {
+        Some(frames) => Ok(frames),
+        None => parse_cluster(header, &cluster.to_bytes()),
+    }
+}
+
+/// The frames of a cluster whose pieces are its head, its Timestamp, and then by turns the head of a SimpleBlock and
+/// its payload. `None` if they are not exactly that.
+fn parse_written(header: &Header, parts: &[Bytes]) -> Option<Vec<Frame>> {
+    let [start, timestamp, blocks @ ..] = parts else { return None };
+    let whole = |bytes: &[u8], rest: usize| {
+        let (id, size, len) = head(bytes).ok()??;
+        (size == Some((bytes.len() - len + rest) as u64)).then_some((id, len))
+    };
+    let rest = parts[1..].iter().map(Bytes::len).sum();
+    if whole(start, rest)? != (id::CLUSTER, start.len()) {
+        return None;
+    }
+    let (id::TIMESTAMP, at) = whole(timestamp, 0)? else { return None };
+    let base = u64::from_be_bytes(timestamp[at..].try_into().ok()?);
+    let mut reader = Reader { header, cluster: timestamp, base: Some(base), durations: None, frames: Vec::new() };
+    let (pairs, []) = blocks.as_chunks::<2>() else { return None };
+    for [block, payload] in pairs {
+        let (id::SIMPLE_BLOCK, at) = whole(block, payload.len())? else { return None };
+        let start = reader.block_start(&block[at..]).ok()?;
+        if start.lacing != 0 || at + start.len != block.len() {
+            return None;
+        }
+        reader.frames.push(Frame { track: start.track, time: start.time, key: start.key(None), data: payload.clone() });
+    }
+    Some(reader.frames)
 }
 
 /// The Timestamp of a cluster that has blocks before it: unusual, and allowed.
@@ -93,29 +129,41 @@ impl Reader<'_> {
     /// `key` and `duration` (in ticks) are those of the group around the block, if there is one.
     fn block(&mut self, block: &Element, key: Option<bool>, duration: Option<u64>) -> Result<(), Error> {
         let error = |reason| Error::new(block.at, reason);
-        let bytes = block.bytes(self.cluster);
-        let (number, len) = vint(bytes).map_err(error)?.ok_or(error(Reason::Truncated))?;
-        let track = u8::try_from(number).ok().filter(|n| *n > 0);
-        let track = track.ok_or(error(Reason::Value("a block's track number")))?;
-        let Some(&[high, low, flags]) = bytes.get(len..len + 3) else {
-            return Err(error(Reason::Truncated));
-        };
-        let relative = i16::from_be_bytes([high, low]);
-        let kind = self.header.track(track).map(|t| t.kind);
-        let key = key.unwrap_or(flags & 0x80 != 0) || matches!(kind, Some(TrackKind::Audio | TrackKind::Data));
-        let start = self.time_ns(relative);
-        let body = block.body.start + len + 3..block.body.end;
-        if flags & 0b110 == 0 {
-            self.frames.push(Frame { track, time: micros(start), key, data: self.cluster.slice(body) });
+        let start = self.block_start(block.bytes(self.cluster)).map_err(error)?;
+        let key = start.key(key);
+        let BlockStart { track, time, .. } = start;
+        let body = block.body.start + start.len..block.body.end;
+        if start.lacing == 0 {
+            self.frames.push(Frame { track, time, key, data: self.cluster.slice(body) });
             return Ok(());
         }
-        let ranges = lacing::frames(flags, &self.cluster[body.clone()]).map_err(error)?;
+        let ranges = lacing::frames(start.lacing, &self.cluster[body.clone()]).map_err(error)?;
         let step = self.step_ns(track, duration, ranges.len());
         for (index, range) in ranges.into_iter().enumerate() {
             let data = self.cluster.slice(body.start + range.start..body.start + range.end);
-            self.frames.push(Frame { track, time: micros(start + step * index as i128), key, data });
+            let time = micros(self.time_ns(start.relative) + step * index as i128);
+            self.frames.push(Frame { track, time, key, data });
         }
         Ok(())
+    }
+
+    /// Reads the start of a block: track number, relative time, flags (RFC 9559, sections 10.1 and 10.2).
+    fn block_start(&self, bytes: &[u8]) -> Result<BlockStart, Reason> {
+        let (number, len) = vint(bytes)?.ok_or(Reason::Truncated)?;
+        let track = u8::try_from(number).ok().filter(|n| *n > 0);
+        let track = track.ok_or(Reason::Value("a block's track number"))?;
+        let Some(&[high, low, flags]) = bytes.get(len..len + 3) else { return Err(Reason::Truncated) };
+        let relative = i16::from_be_bytes([high, low]);
+        let kind = self.header.track(track).map(|t| t.kind);
+        Ok(BlockStart {
+            track,
+            relative,
+            time: micros(self.time_ns(relative)),
+            flagged: flags & 0x80 != 0,
+            always: matches!(kind, Some(TrackKind::Audio | TrackKind::Data)),
+            lacing: flags >> 1 & 3,
+            len: len + 3,
+        })
     }
 
     fn time_ns(&self, relative: i16) -> i128 {
@@ -131,6 +179,28 @@ impl Reader<'_> {
         let header = self.header;
         let durations = self.durations.get_or_insert_with(|| default_durations(header));
         durations.iter().find(|(number, _)| *number == track).map_or(0, |(_, ns)| i128::from(*ns))
+    }
+}
+
+/// The start of a block.
+struct BlockStart {
+    track: u8,
+    relative: i16,
+    time: UnixMicros,
+    /// Whether the flags say that it is a key frame, which they do in a SimpleBlock only.
+    flagged: bool,
+    /// Whether every frame of its track is a key frame.
+    always: bool,
+    /// 0 none, 1 Xiph, 2 fixed, 3 EBML.
+    lacing: u8,
+    /// Length of the start in bytes.
+    len: usize,
+}
+
+impl BlockStart {
+    /// `stated` is what the group around a block says.
+    fn key(&self, stated: Option<bool>) -> bool {
+        stated.unwrap_or(self.flagged) || self.always
     }
 }
 

@@ -134,6 +134,8 @@ fn payloads_are_slices_both_ways() {
     writer.push(&sent).unwrap();
     let cluster = writer.finish();
     assert!(cluster.parts().iter().any(|p| p.as_ptr() == payload.as_ptr()));
+    let read = parse_chunks(&write_header(&tracks()), &cluster).unwrap();
+    assert_eq!(read[0].data.as_ptr(), payload.as_ptr());
     let whole = cluster.to_bytes();
     let read = parse_cluster(&write_header(&tracks()), &whole).unwrap();
     assert!(whole.as_ptr_range().contains(&read[0].data.as_ptr()));
@@ -266,7 +268,12 @@ proptest! {
     fn a_cluster_is_read_as_it_was_written(frames in proptest::collection::vec(any_frame(), 0..20)) {
         let header = write_header(&tracks());
         let cluster = write(&frames);
-        prop_assert_eq!(&parse_cluster(&header, &cluster.to_bytes()).unwrap(), &frames);
+        let whole = cluster.to_bytes();
+        prop_assert_eq!(&parse_cluster(&header, &whole).unwrap(), &frames);
+        prop_assert_eq!(&parse_chunks(&header, &cluster).unwrap(), &frames);
+        let (left, right) = whole.split_at(whole.len() / 2);
+        let halves: Chunks = [left, right].into_iter().map(Bytes::copy_from_slice).collect();
+        prop_assert_eq!(&parse_chunks(&header, &halves).unwrap(), &frames);
         let mut file = header.bytes.to_vec();
         file.extend_from_slice(&cluster.to_bytes());
         file.extend_from_slice(&file.clone());

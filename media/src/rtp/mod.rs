@@ -1,0 +1,5 @@
+//! RTP payloads: what goes between the RTP header and the end of the packet.
+//!
+//! What does not belong here: RTP headers, sequence numbers and SRTP, which the senders in `signaling` own.
+
+pub mod h264;
