@@ -13,7 +13,6 @@ use crate::segments::scan::{End, Scan};
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
 use bytes::Bytes;
-use media::UnixMillis;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
@@ -23,8 +22,8 @@ use uuid::Uuid;
 /// Where the appender goes on.
 #[derive(Debug)]
 pub(crate) struct Resume {
-    /// The newest segment, if it has room: id, created at, end.
-    pub(crate) segment: Option<(u64, UnixMillis, u64)>,
+    /// The newest segment, if it has room.
+    pub(crate) segment: Option<(u64, SegmentState)>,
     /// The id of the next new one.
     pub(crate) next_id: u64,
 }
@@ -43,7 +42,7 @@ pub(crate) fn recover(c: &mut Connection, folder: &Path, store: Uuid, segment_by
     for (id, known) in candidates {
         let Some((state, usable)) = mend(c, folder, store, id, known)? else { continue };
         if Some(id) == newest && usable && state.end < segment_bytes {
-            resume = Some((id, state.created_at, state.end));
+            resume = Some((id, state));
         } else {
             segments::put(c, &BTreeMap::from([(id, SegmentState { closed: true, ..state })]))?;
         }
@@ -93,7 +92,8 @@ fn mend(
         return Ok(known.map(|state| (state, false)));
     }
     scan.seek(start).map_err(io)?;
-    let found = adoptable(c, &mut scan, id).map_err(io)?;
+    let (found, deletions) = adoptable(c, &mut scan, id).map_err(io)?;
+    let deletions = deletions || known.is_some_and(|state| state.deletions);
     let end = scan.at;
     let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
     if scan.len > end {
@@ -103,7 +103,7 @@ fn mend(
     }
     // Adopted bytes may not have been synced when the process ended.
     file.sync_all().and_then(|()| sync_dir(folder)).map_err(io)?;
-    let state = SegmentState { created_at: scan.header.created_at, end, closed: false };
+    let state = SegmentState { created_at: scan.header.created_at, end, closed: false, deletions };
     let count = found.len();
     let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows: found };
     let outcomes = fragments::commit(c, &group)?;
@@ -118,10 +118,10 @@ fn mend(
     Ok(Some((state, true)))
 }
 
-/// The complete fragments from where the walk stands.
-fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<Vec<NewRow>> {
+/// The complete fragments from where the walk stands, and whether a deletion is noted there.
+fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<(Vec<NewRow>, bool)> {
     let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut deletions) = (Vec::new(), false);
     while let Some(entry) = scan.next()? {
         let head = entry.head;
         match head.kind {
@@ -141,8 +141,9 @@ fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<Vec<Ne
                     header,
                 });
             }
-            RecordKind::Stream | RecordKind::Deleted => {}
+            RecordKind::Deleted => deletions = true,
+            RecordKind::Stream => {}
         }
     }
-    Ok(rows)
+    Ok((rows, deletions))
 }

@@ -283,3 +283,72 @@ pub(crate) fn sweep_deleted(c: &mut Connection) -> Result<bool, Error> {
     tx.commit().map_err(db)?;
     Ok(true)
 }
+
+/// A row with its stream and place.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) stream: u64,
+    pub(crate) meta: FragmentMeta,
+    pub(crate) place: Place,
+}
+
+impl Placed {
+    /// All rows in the order of the log, in batches, so that memory does not grow with the archive.
+    pub(crate) fn query(c: &Connection) -> Result<PlacedRows<'_>, Error> {
+        // Sorted once into a table of this connection; SQLite spills it to disk.
+        c.execute_batch(
+            "DROP TABLE IF EXISTS temp.placed;
+             CREATE TEMP TABLE placed (segment INTEGER, place INTEGER, stream INTEGER, counter INTEGER, PRIMARY KEY (segment, place, stream, counter)) WITHOUT ROWID;
+             INSERT INTO temp.placed SELECT segment, place, stream, counter FROM fragments;",
+        )
+        .map_err(db)?;
+        Ok(PlacedRows { c, after: None, batch: Vec::new().into_iter() })
+    }
+}
+
+/// See [`Placed::query`].
+pub(crate) struct PlacedRows<'a> {
+    c: &'a Connection,
+    after: Option<(Place, u64, u64)>,
+    batch: std::vec::IntoIter<Placed>,
+}
+
+impl PlacedRows<'_> {
+    /// The next row.
+    pub(crate) fn next(&mut self) -> Result<Option<Placed>, Error> {
+        if let Some(row) = self.batch.next() {
+            return Ok(Some(row));
+        }
+        let after = self.after.map_or((-1, -1, -1, -1), |(p, stream, counter)| {
+            (p.segment as i64, p.offset as i64, stream as i64, counter as i64)
+        });
+        let sql = format!(
+            "SELECT {COLUMNS}, f.stream FROM (SELECT * FROM temp.placed WHERE (segment, place, stream, counter) > (?1, ?2, ?3, ?4)
+                 ORDER BY segment, place, stream, counter LIMIT ?5) AS p
+             JOIN fragments AS f USING (stream, counter, segment, place) ORDER BY segment, place, stream, counter"
+        );
+        let mut statement = self.c.prepare_cached(&sql).map_err(db)?;
+        let rows = statement
+            .query_map(params![after.0, after.1, after.2, after.3, BATCH as i64], |row| {
+                let (meta, place) = read(row)?;
+                Ok(Placed { stream: row.get(12)?, meta, place })
+            })
+            .map_err(db)?;
+        let batch = rows.collect::<Result<Vec<_>, _>>().map_err(db)?;
+        self.after = batch.last().map(|row| (row.place, row.stream, row.meta.number.counter())).or(self.after);
+        self.batch = batch.into_iter();
+        Ok(self.batch.next())
+    }
+}
+
+/// How many producer times the fragments of a stream have.
+pub(crate) fn distinct_starts(c: &Connection, stream: u64) -> Result<u64, Error> {
+    c.query_row("SELECT count(DISTINCT producer_start) FROM fragments WHERE stream = ?1", [stream], |r| r.get(0))
+        .map_err(db)
+}
+
+/// How many fragments of a stream are listed.
+pub(crate) fn shown(c: &Connection, stream: u64) -> Result<u64, Error> {
+    let sql = format!("SELECT count(*) FROM fragments AS f WHERE stream = ?1 AND {NEWEST_OF_ITS_TIME}");
+    c.query_row(&sql, [stream], |r| r.get(0)).map_err(db)
+}

@@ -106,11 +106,15 @@ impl Catalog {
     /// Lets the queued jobs end and joins the threads. Blocks.
     pub(crate) fn stop(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(|e| e.into_inner()));
-        let _ = self.writer.blocking_send(Message::Stop);
         for _ in 0..READERS {
             let _ = self.reader.blocking_send(Message::Stop);
         }
-        for thread in threads {
+        // The writer, which stands first, ends last: the last connection to close moves the journal into the file, and one that
+        // only reads cannot.
+        for (i, thread) in threads.into_iter().enumerate().rev() {
+            if i == 0 {
+                let _ = self.writer.blocking_send(Message::Stop);
+            }
             if thread.join().is_err() {
                 tracing::error!("a thread of the catalog had panicked");
             }

@@ -42,12 +42,13 @@ CREATE TABLE headers (
     PRIMARY KEY (stream, id)
 ) WITHOUT ROWID;
 
--- ends: just after the last record that counts. rows: fragments that refer to it.
+-- ends: just after the last record that counts. rows: fragments that refer to it. deletions: it notes deleted streams.
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     created_at INTEGER NOT NULL,
     ends INTEGER NOT NULL,
     closed INTEGER NOT NULL,
+    deletions INTEGER NOT NULL,
     rows INTEGER NOT NULL
 );
 

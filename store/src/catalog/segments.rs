@@ -17,12 +17,17 @@ pub(crate) struct SegmentRow {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
-    let state = SegmentState { created_at: UnixMillis(row.get(1)?), end: row.get(2)?, closed: row.get(3)? };
-    Ok(SegmentRow { id: row.get(0)?, state, rows: row.get(4)? })
+    let state = SegmentState {
+        created_at: UnixMillis(row.get(1)?),
+        end: row.get(2)?,
+        closed: row.get(3)?,
+        deletions: row.get(4)?,
+    };
+    Ok(SegmentRow { id: row.get(0)?, state, rows: row.get(5)? })
 }
 
 fn list(c: &Connection, condition: &str) -> Result<Vec<SegmentRow>, Error> {
-    let sql = format!("SELECT id, created_at, ends, closed, rows FROM segments {condition} ORDER BY id");
+    let sql = format!("SELECT id, created_at, ends, closed, deletions, rows FROM segments {condition} ORDER BY id");
     let mut statement = c.prepare(&sql).map_err(db)?;
     statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
@@ -37,9 +42,14 @@ pub(crate) fn open(c: &Connection) -> Result<Vec<SegmentRow>, Error> {
     list(c, "WHERE closed = 0")
 }
 
-/// Closed segments that no fragment refers to.
+/// Closed segments that no fragment refers to. One that notes the deletion of a stream stays while an older segment does, so that
+/// a rebuild from segments does not bring the stream back.
 pub(crate) fn dead(c: &Connection) -> Result<Vec<SegmentRow>, Error> {
-    list(c, "WHERE closed = 1 AND rows = 0")
+    list(
+        c,
+        "AS s WHERE closed = 1 AND rows = 0
+         AND (deletions = 0 OR NOT EXISTS (SELECT 1 FROM segments AS older WHERE older.id < s.id))",
+    )
 }
 
 /// How many there are.
@@ -59,12 +69,12 @@ pub(crate) fn next_id(c: &Connection) -> Result<u64, Error> {
 pub(crate) fn put(c: &Connection, states: &BTreeMap<u64, SegmentState>) -> Result<(), Error> {
     let mut statement = c
         .prepare_cached(
-            "INSERT INTO segments (id, created_at, ends, closed, rows) VALUES (?1, ?2, ?3, ?4, 0)
-             ON CONFLICT (id) DO UPDATE SET ends = excluded.ends, closed = excluded.closed",
+            "INSERT INTO segments (id, created_at, ends, closed, deletions, rows) VALUES (?1, ?2, ?3, ?4, ?5, 0)
+             ON CONFLICT (id) DO UPDATE SET ends = excluded.ends, closed = excluded.closed, deletions = excluded.deletions",
         )
         .map_err(db)?;
     for (id, state) in states {
-        statement.execute(params![id, state.created_at.0, state.end, state.closed]).map_err(db)?;
+        statement.execute(params![id, state.created_at.0, state.end, state.closed, state.deletions]).map_err(db)?;
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ fn segment(
     rebuilt.segments += 1;
     let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e);
     let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut deletions) = (Vec::new(), false);
     while let Some(entry) = scan.next().map_err(io)? {
         let head = entry.head;
         match head.kind {
@@ -128,13 +128,14 @@ fn segment(
             },
             RecordKind::Deleted => {
                 deleted.insert(head.stream);
+                deletions = true;
             }
         }
     }
     if let End::Torn(why) = scan.end() {
         rebuilt.problems.push(format!("{} ends at {} of {} bytes: {why}", path.display(), scan.at, scan.len));
     }
-    let state = SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true };
+    let state = SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true, deletions };
     let group = Group { segments: BTreeMap::from([(id, state)]), rows };
     for (row, outcome) in group.rows.iter().zip(fragments::commit(c, &group)?) {
         if let Err(e) = outcome {

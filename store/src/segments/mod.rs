@@ -4,7 +4,7 @@
 //! and walking a whole segment ([`scan`]). What does not: which fragments exist; the catalog says that.
 
 pub(crate) mod reader;
-pub mod record;
+pub(crate) mod record;
 pub(crate) mod scan;
 pub(crate) mod writer;
 

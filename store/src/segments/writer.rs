@@ -37,6 +37,8 @@ pub(crate) struct SegmentState {
     pub(crate) end: u64,
     /// No record will follow.
     pub(crate) closed: bool,
+    /// It says that streams were deleted, which counts as long as older segments are there.
+    pub(crate) deletions: bool,
 }
 
 struct Active {
@@ -44,6 +46,7 @@ struct Active {
     file: File,
     end: u64,
     created_at: UnixMillis,
+    deletions: bool,
     /// Streams and headers that this segment already describes.
     streams: HashSet<u64>,
     headers: HashSet<(u64, HeaderId)>,
@@ -62,17 +65,17 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Appends to new segments from `next_id` on, or to `resume`: (id, created at, end).
+    /// Appends to new segments from `next_id` on, or to `resume`.
     pub(crate) fn new(
         folder: &Path,
         store: Uuid,
         segment_bytes: u64,
         next_id: u64,
-        resume: Option<(u64, UnixMillis, u64)>,
+        resume: Option<(u64, SegmentState)>,
         faults: Arc<Faults>,
     ) -> Result<LogWriter, Error> {
         let active = match resume {
-            Some((id, created_at, end)) => {
+            Some((id, SegmentState { created_at, end, deletions, .. })) => {
                 let path = super::path(folder, id);
                 let open = || -> io::Result<File> {
                     let mut file = OpenOptions::new().write(true).open(&path)?;
@@ -82,7 +85,7 @@ impl LogWriter {
                 let file = open().map_err(|e| {
                     Error::new(Kind::Unavailable, format!("segment {} cannot be opened", path.display())).with_source(e)
                 })?;
-                Some(Active { id, file, end, created_at, streams: HashSet::new(), headers: HashSet::new() })
+                Some(Active { id, file, end, created_at, deletions, streams: HashSet::new(), headers: HashSet::new() })
             }
             None => None,
         };
@@ -174,6 +177,7 @@ impl LogWriter {
         }
         self.faults.check("segment.sync").and_then(|()| active.file.sync_data()).map_err(Failure::Sync)?;
         active.end = plan.end;
+        active.deletions |= group.iter().any(|item| matches!(item, Item::Deleted { .. }));
         active.streams.extend(plan.streams);
         active.headers.extend(plan.headers);
         self.unrecorded.insert(active.id, active.state(false));
@@ -218,7 +222,15 @@ impl LogWriter {
             }
             self.next_id += 1;
             let end = FILE_HEADER_LEN as u64;
-            let active = Active { id, file, end, created_at: now, streams: HashSet::new(), headers: HashSet::new() };
+            let active = Active {
+                id,
+                file,
+                end,
+                created_at: now,
+                deletions: false,
+                streams: HashSet::new(),
+                headers: HashSet::new(),
+            };
             self.unrecorded.insert(id, active.state(false));
             self.active = Some(active);
             tracing::debug!(segment = id, "segment begun");
@@ -229,7 +241,7 @@ impl LogWriter {
 
 impl Active {
     fn state(&self, closed: bool) -> SegmentState {
-        SegmentState { created_at: self.created_at, end: self.end, closed }
+        SegmentState { created_at: self.created_at, end: self.end, closed, deletions: self.deletions }
     }
 }
 
