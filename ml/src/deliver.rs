@@ -8,9 +8,11 @@ use crate::{
     webhook::{self, GIVE_UP_AFTER_MS},
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use media::{StreamName, UnixMillis};
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -178,7 +180,9 @@ impl Attempt {
     async fn run(self, delivery: Delivery) -> (u64, StreamName) {
         let (id, name) = (delivery.id, delivery.target.clone());
         let started = Instant::now();
-        let result = self.post(&delivery).await;
+        // A defect is a failure like any other: tried again with growing pauses, not at once and for ever.
+        let posted = AssertUnwindSafe(self.post(&delivery)).catch_unwind().await;
+        let result = posted.unwrap_or_else(|_| Err(Refused::Later("the attempt panicked; see the log".into())));
         let label = name.to_string();
         metrics::histogram!("vidicon_webhook_seconds", "target" => label.clone())
             .record(started.elapsed().as_secs_f64());
