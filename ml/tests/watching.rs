@@ -5,8 +5,9 @@ mod common;
 
 use media::{Cause, Event, Start, UnixMillis};
 use ml::postprocess::overlap;
+use serde::Deserialize;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,6 +18,24 @@ use store::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const CLIP: &str = "street-cars_640x352_h264_24fps_gop48.mp4";
+
+#[derive(Deserialize)]
+struct References {
+    frames: BTreeMap<String, Reference>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    pts: f64,
+    detections: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    label: String,
+    #[serde(rename = "box")]
+    corners: [f32; 4],
+}
 
 fn now() -> UnixMillis {
     UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
@@ -129,21 +148,19 @@ async fn detections_and_alerts_name_the_fragment_and_the_instant_they_were_seen_
     // What was seen is what the reference saw in the very frame that fragment and offset name.
     let models = common::shared("models").unwrap();
     let references = std::fs::read(models.join("refs/yolox_nano__street-cars.json")).unwrap();
-    let references: serde_json::Value = serde_json::from_slice(&references).unwrap();
+    let references: References = serde_json::from_slice(&references).unwrap();
     let (mut strong, mut agreed) = (0, 0);
     for d in detections.iter().filter(|d| d.score >= 0.5) {
         let fragment = fragments.iter().find(|f| f.number == d.fragment).expect("a recorded fragment");
         assert_eq!(fragment.producer_start.plus(i64::from(d.offset_ms)), d.time);
-        let frame = ((d.time.0 - watched.start.0) as f64 * 24.0 / 1000.0).round() as i64;
-        let seen = references["frames"][frame.to_string()]["detections"].as_array().expect("a frame of the reference");
+        let at = (d.time.0 - watched.start.0) as f64 / 1000.0;
+        let frame = references.frames.values().find(|f| (f.pts - at).abs() <= 0.002).expect("a frame of the clip");
         let [l, t, r, b] = d.bounds;
         let ours = [l * 640.0, t * 352.0, r * 640.0, b * 352.0];
-        let theirs = seen.iter().filter(|o| o["label"] == d.class.as_str()).map(|o| {
-            let corner = |n: usize| o["box"][n].as_f64().unwrap() as f32;
-            overlap(&ours, &[corner(0), corner(1), corner(2), corner(3)])
-        });
+        let theirs = frame.detections.iter().filter(|o| o.label == d.class).map(|o| overlap(&ours, &o.corners));
+        let best = theirs.fold(0.0, f32::max);
         strong += 1;
-        agreed += usize::from(theirs.fold(0.0, f32::max) >= 0.8);
+        agreed += usize::from(best >= 0.8);
     }
     println!("{agreed} of {strong} strong detections are the reference's");
     assert!(strong > 30 && agreed as f64 >= 0.97 * strong as f64);
