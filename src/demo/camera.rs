@@ -22,7 +22,9 @@ const WIDTH: u32 = 1280;
 const HEIGHT: u32 = 720;
 const FPS: u64 = 15;
 const SECOND_US: u64 = 1_000_000;
-const SAMPLES_IN_CHUNK: u64 = 960;
+/// The sound goes out in chunks of 20 ms.
+const CHUNK_US: u64 = 20_000;
+const SAMPLES_IN_CHUNK: u64 = RATE * CHUNK_US / SECOND_US;
 const MOUNT: &str = "/street";
 
 /// What the camera is made of, and the Debian package that each element comes in.
@@ -97,7 +99,7 @@ fn pipeline(there: impl Fn(&str) -> bool) -> Result<String, String> {
     let aac = aac.ok_or_else(|| missing("avenc_aac", "gstreamer1.0-libav"))?;
     let source = "is-live=true format=time block=false leaky-type=downstream";
     Ok(format!(
-        "( appsrc name=picture {source} max-buffers=3 \
+        "( appsrc name=picture {source} max-buffers=15 \
            caps=video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate={FPS}/1,colorimetry=bt709,pixel-aspect-ratio=1/1 \
          ! x264enc tune=zerolatency speed-preset=superfast threads=1 sliced-threads=false bitrate=2000 vbv-buf-capacity=1000 \
            key-int-max={FPS} bframes=0 option-string=scenecut=0 \
@@ -164,24 +166,20 @@ fn draw(source: &gst_app::AppSrc, seed: u64, over: &AtomicBool) {
     }
 }
 
-/// Sounds in chunks of 20 ms.
+/// Makes the sound, chunk by chunk, in step with the wall clock.
 fn play(source: &gst_app::AppSrc, over: &AtomicBool) {
     let mut sound = Sound::new();
-    let samples_at = |us: u64| us / SECOND_US * RATE + us % SECOND_US * RATE / SECOND_US;
-    let mut chunk = samples_at(wall_us()) / SAMPLES_IN_CHUNK + 1;
+    let mut chunk = wall_us() / CHUNK_US + 1;
     while !over.load(Ordering::Relaxed) {
-        let first = chunk * SAMPLES_IN_CHUNK;
-        let taken_us = first * SECOND_US / RATE;
-        if let Some(pts) = wait_until(source, taken_us) {
-            let bytes: Vec<u8> =
-                (first..first + SAMPLES_IN_CHUNK).flat_map(|n| sound.sample(n).to_le_bytes()).collect();
-            let buffer = gst::Buffer::from_slice(bytes);
-            if !push(source, buffer, pts, SAMPLES_IN_CHUNK * SECOND_US / RATE) {
+        if let Some(pts) = wait_until(source, chunk * CHUNK_US) {
+            let samples = chunk * SAMPLES_IN_CHUNK..(chunk + 1) * SAMPLES_IN_CHUNK;
+            let bytes: Vec<u8> = samples.flat_map(|n| sound.sample(n).to_le_bytes()).collect();
+            if !push(source, gst::Buffer::from_slice(bytes), pts, CHUNK_US) {
                 return;
             }
         }
-        let now = samples_at(wall_us()) / SAMPLES_IN_CHUNK;
-        chunk = if now.abs_diff(chunk) > 50 { now + 1 } else { chunk + 1 };
+        let now = wall_us() / CHUNK_US;
+        chunk = if now.abs_diff(chunk) > SECOND_US / CHUNK_US { now + 1 } else { chunk + 1 };
     }
 }
 
