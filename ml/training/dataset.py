@@ -49,11 +49,11 @@ class Folder:
 
 
 def letterbox(image):
-    """`image` (PIL) scaled into the input's upper left corner; the array and the scale."""
+    """`image` (PIL) scaled into the input's upper left corner, as ml's detector scales; the array and the scale."""
     scale = min(WIDTH / image.width, HEIGHT / image.height)
     size = (round(image.width * scale), round(image.height * scale))
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+    # Linear between four neighbours (OpenCV's INTER_LINEAR), which is not what `resize` does when it shrinks.
+    image = image.transform(size, Image.Transform.AFFINE, (1 / scale, 0, 0, 0, 1 / scale, 0), Image.Resampling.BILINEAR)
     out = np.full((HEIGHT, WIDTH, 3), PAD, np.uint8)
     out[: size[1], : size[0]] = np.asarray(image)
     return out, scale
@@ -62,11 +62,11 @@ def letterbox(image):
 def augment(frame, boxes, classes, rng):
     """One training picture (uint8 RGB at input size) with its boxes."""
     image = Image.fromarray(frame)
-    if image.width > WIDTH and rng.random() < 0.7:
-        way = rng.choice([Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.NEAREST, Image.Resampling.BICUBIC])
-        small = (WIDTH, round(image.height * WIDTH / image.width))
+    if image.width > WIDTH and rng.random() < 0.3:
+        # Some cameras, and some programs, scale more smoothly than linear interpolation does.
+        way = rng.choice([Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
         boxes = boxes * (WIDTH / image.width)
-        image = image.resize(small, way)
+        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), way)
     fit = WIDTH / image.width
     zoom = fit * (1.0 if rng.random() < 0.4 else rng.uniform(0.82, 1.3))
     stretch = 1.0 if rng.random() < 0.5 else rng.uniform(0.93, 1.07)

@@ -21,7 +21,7 @@ import export
 import net
 from dataset import CLASSES, HEIGHT, ORIGINS, STRIDE_OF, WIDTH, Folder, batches
 
-PEAK_RATE, WARM_UP = 2.5e-3, 0.04
+WARM_UP = 0.04
 
 
 def loss_of(params, stats, pictures, kinds, boxes):
@@ -53,8 +53,8 @@ def produce(queue, paths, size, seed):
 
 def train(options):
     """The averaged parameters and their statistics, and how many pictures they saw."""
-    params, stats = net.initial(options.seed)
-    optimizer = optax.inject_hyperparams(optax.adamw)(learning_rate=PEAK_RATE, weight_decay=1e-4)
+    params, stats = net.resumed(export.weights_of(options.resume)) if options.resume else net.initial(options.seed)
+    optimizer = optax.inject_hyperparams(optax.adamw)(learning_rate=options.rate, weight_decay=1e-4)
     state = optimizer.init(params)
     average = params
 
@@ -72,7 +72,7 @@ def train(options):
     worker.start()
     begun, seen, done = time.monotonic(), 0, 0.0
     while done < 1.0:
-        rate = PEAK_RATE * min(done / WARM_UP, 0.5 + 0.5 * np.cos(np.pi * done), 1.0) + 1e-6
+        rate = options.rate * min(done / WARM_UP, 0.5 + 0.5 * np.cos(np.pi * done), 1.0) + 1e-6
         params, stats, state, average, parts = step(params, stats, state, average, rate, *queue.get())
         seen += options.batch
         done = (time.monotonic() - begun) / 60 / options.minutes
@@ -90,6 +90,8 @@ def main():
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", type=Path, help="go on from this model instead of from nothing")
+    parser.add_argument("--rate", type=float, default=2.5e-3, help="the learning rate at its peak")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     params, stats, seen = train(options)

@@ -28,7 +28,7 @@ impl Dice {
 
     /// One time in `n`.
     pub(super) fn one_in(&mut self, n: u64) -> bool {
-        self.next() % n == 0
+        self.next().is_multiple_of(n)
     }
 
     /// One of `all`, which is not empty.
