@@ -1,9 +1,28 @@
 //! WebRTC: peers behind one UDP socket, playing live streams (WHEP).
+//!
+//! What belongs here: offers and answers, ICE-lite, DTLS-SRTP, and one packetisation of each stream for all its viewers.
+//! `sdp`, `ice`, `dtls`, `demux`, `rtp`, `fanout::Packetizer`, `batch` and `peer` do no I/O and are told the time;
+//! `task` owns the socket and drives them. What does not: HTTP (see `web`), storage.
+
+mod batch;
+mod candidates;
+mod demux;
+mod dtls;
+mod fanout;
+mod ice;
+mod peer;
+mod peers;
+mod rtp;
+mod sdp;
+mod socket;
+mod task;
+#[cfg(test)]
+mod testing;
+
+pub use peers::Peers;
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
-use store::{Store, Stream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Settings of WebRTC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,37 +66,4 @@ pub struct Answer {
     pub id: String,
     /// The SDP answer, with all candidates in it.
     pub sdp: String,
-}
-
-/// All WebRTC peers. Cheap to clone.
-#[derive(Clone)]
-pub struct Peers {}
-
-impl Peers {
-    /// Binds the socket and starts the task that serves all peers until `stop` is cancelled.
-    pub async fn start(
-        _config: Config,
-        _store: Store,
-        _stop: CancellationToken,
-        _tasks: &TaskTracker,
-    ) -> std::io::Result<Peers> {
-        unimplemented!("skeleton")
-    }
-    /// Answers a WHEP offer for a stream. `reached_at` is the local address that the HTTP request came in on: a
-    /// candidate for it is always in the answer.
-    pub async fn play(&self, _stream: Stream, _offer: &str, _reached_at: Option<IpAddr>) -> Result<Answer, Error> {
-        unimplemented!("skeleton")
-    }
-    /// Closes a peer. False if there is none of that id.
-    pub async fn close(&self, _id: &str) -> bool {
-        unimplemented!("skeleton")
-    }
-    /// Peers now.
-    pub fn count(&self) -> usize {
-        unimplemented!("skeleton")
-    }
-    /// The UDP address that is bound.
-    pub fn local_addr(&self) -> SocketAddr {
-        unimplemented!("skeleton")
-    }
 }

@@ -1,0 +1,287 @@
+//! One packetisation of a stream for all its viewers.
+//!
+//! What belongs here: turning live frames into pictures cut into RTP payloads, once, and keeping those since the last
+//! key frame for whoever comes next. What does not: anything of a single viewer (see `rtp`).
+
+use crate::demux::PeerKey;
+use bytes::Bytes;
+use media::h264::{self, Avcc};
+use media::rtp::h264::Payload;
+use media::{Header, HeaderId, UnixMicros};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::{Followed, LiveFrame, Stream};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Payload bytes of a packet: with 12 of header, 16 of authentication tag and 48 of IPv6 and UDP it stays under 1280,
+/// which every path carries.
+const PAYLOAD_BYTES: usize = 1180;
+/// Pictures since the last key frame are kept up to this many bytes; a longer run makes new viewers wait for a key.
+const MOST_CACHED_BYTES: usize = 16 << 20;
+/// And up to this many pictures: catching up on more takes a viewer longer than waiting.
+const MOST_CACHED: usize = 900;
+/// A jump of producer time by more than this does not become a jump of media time.
+const MOST_STEP_MICROS: i64 = 10_000_000;
+/// What a jump becomes instead.
+const JUMP_STEP_90K: u64 = 3_000;
+/// Without a new picture for so long, a stream is not live.
+pub(crate) const LIVE_FOR: Duration = Duration::from_secs(10);
+/// Why a stream with reordered pictures is refused.
+pub(crate) const B_FRAMES: &str = "The camera sends B-frames, which WebRTC cannot show. HLS can; or turn B-frames off in \
+                                   the camera's encoder settings.";
+/// A feed without viewers ends after this.
+const LINGER: Duration = Duration::from_secs(15);
+
+/// A picture, cut into RTP payloads. Shared by all viewers.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    /// Its payloads, never empty; the last one has the marker.
+    pub(crate) payloads: Vec<Payload>,
+    /// Bytes of all payloads.
+    pub(crate) bytes: usize,
+    /// Whether decoding can start here.
+    pub(crate) key: bool,
+    /// Producer time.
+    pub(crate) time: UnixMicros,
+    /// Media time since the feed began; only grows, also where producer time does not.
+    pub(crate) media_time_90k: u64,
+    /// profile_idc and constraint flags of the stream.
+    pub(crate) profile: [u8; 2],
+}
+
+/// Media time out of producer time.
+#[derive(Default)]
+struct MediaClock {
+    /// Producer time and media time that belong together.
+    anchor: Option<(UnixMicros, u64)>,
+    last: Option<(UnixMicros, u64)>,
+}
+
+impl MediaClock {
+    fn at(&mut self, time: UnixMicros) -> u64 {
+        let (Some(anchor), Some(last)) = (self.anchor, self.last) else {
+            self.anchor = Some((time, 0));
+            self.last = Some((time, 0));
+            return 0;
+        };
+        let step = time.0.saturating_sub(last.0.0);
+        let media = if (1..=MOST_STEP_MICROS).contains(&step) {
+            // From the anchor, so that rounding does not add up.
+            (anchor.1 + ((time.0 - anchor.0.0) as u64 * 9 / 100)).max(last.1 + 1)
+        } else {
+            self.anchor = Some((time, last.1 + JUMP_STEP_90K));
+            last.1 + JUMP_STEP_90K
+        };
+        self.last = Some((time, media));
+        media
+    }
+}
+
+/// What a header says that packetising needs.
+struct Codec {
+    header: HeaderId,
+    track: u8,
+    length_size: u8,
+    sps: Vec<Bytes>,
+    pps: Vec<Bytes>,
+    profile: [u8; 2],
+}
+
+impl Codec {
+    /// Reads a header. The error is a sentence for the viewer.
+    fn of(header: &Header) -> Result<Codec, String> {
+        let track = header.video().ok_or("The stream has no video, so there is nothing for WebRTC to show.")?;
+        if !track.is_h264() {
+            let id: String = track.codec_id.chars().take(40).collect();
+            return Err(format!(
+                "The video is {id}. WebRTC viewers are sent H.264 only; HLS plays it where the browser can."
+            ));
+        }
+        let broken = || "The stream's H.264 configuration cannot be read.".to_owned();
+        let avcc = Avcc::parse(&track.codec_private).map_err(|_| broken())?;
+        let (sps, pps) = (avcc.sps().to_vec(), avcc.pps().to_vec());
+        let first = sps.first().ok_or_else(broken)?;
+        let profile = [*first.get(1).ok_or_else(broken)?, *first.get(2).ok_or_else(broken)?];
+        Ok(Codec { header: header.id, track: track.number, length_size: avcc.length_size(), sps, pps, profile })
+    }
+}
+
+/// Makes pictures of frames. Pure.
+#[derive(Default)]
+pub(crate) struct Packetizer {
+    codec: Option<Codec>,
+    clock: MediaClock,
+}
+
+impl Packetizer {
+    /// Cuts a frame. `None` if it is not of the video track or holds nothing. The error says why the stream cannot be
+    /// shown by WebRTC.
+    pub(crate) fn frame(&mut self, live: &LiveFrame) -> Result<Option<Picture>, String> {
+        let header = &live.fragment.header;
+        let codec = match &mut self.codec {
+            Some(codec) if codec.header == header.id => codec,
+            codec => codec.insert(Codec::of(header)?),
+        };
+        let frame = &live.frame;
+        if frame.track != codec.track {
+            return Ok(None);
+        }
+        let mut has_parameters = false;
+        for nal in h264::nal_units(&frame.data, codec.length_size) {
+            // A frame that is cut short is the producer's; what came before the cut is still shown.
+            let Ok(nal) = nal else { break };
+            has_parameters |= nal.first().is_some_and(|first| h264::nal_type(*first) == 7);
+            if h264::is_b_slice(&nal) {
+                return Err(B_FRAMES.to_owned());
+            }
+        }
+        let parameters = (frame.key && !has_parameters).then_some((&codec.sps[..], &codec.pps[..]));
+        let mut payloads = Vec::new();
+        media::rtp::h264::packetize(&frame.data, codec.length_size, parameters, PAYLOAD_BYTES, &mut payloads);
+        if payloads.is_empty() {
+            return Ok(None);
+        }
+        let bytes = payloads.iter().map(|p: &Payload| p.head().len() + p.body.len()).sum();
+        let media_time_90k = self.clock.at(frame.time);
+        Ok(Some(Picture { payloads, bytes, key: frame.key, time: frame.time, media_time_90k, profile: codec.profile }))
+    }
+}
+
+/// The pictures since the last key frame.
+#[derive(Default)]
+pub(crate) struct Cache {
+    pictures: Vec<Arc<Picture>>,
+    bytes: usize,
+}
+
+impl Cache {
+    /// Adds the newest picture.
+    pub(crate) fn push(&mut self, picture: &Arc<Picture>) {
+        let full = self.bytes + picture.bytes > MOST_CACHED_BYTES || self.pictures.len() == MOST_CACHED;
+        if picture.key || full {
+            self.pictures.clear();
+            self.bytes = 0;
+        }
+        // After a run that was too long, nothing is kept until the next key frame.
+        if picture.key || !self.pictures.is_empty() {
+            self.bytes += picture.bytes;
+            self.pictures.push(picture.clone());
+        }
+    }
+
+    /// What a new viewer starts with: empty, or beginning with a key frame.
+    pub(crate) fn pictures(&self) -> &[Arc<Picture>] {
+        &self.pictures
+    }
+}
+
+/// What is known of a feed by those who wait for it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Condition {
+    /// No key frame yet.
+    Waiting,
+    /// Pictures come: the stream's profile, and when the newest one came.
+    Live([u8; 2], Instant),
+    /// It cannot be shown by WebRTC, and why.
+    Unplayable(String),
+    /// The stream is gone.
+    Ended,
+}
+
+/// What a feed's task reports.
+pub(crate) enum FeedEvent {
+    /// A new picture.
+    Picture(Arc<Picture>),
+    /// The task was too slow for the stream and missed so many frames.
+    Skipped(u64),
+    /// The stream cannot be shown by WebRTC, and why. The task has ended.
+    Unplayable(String),
+    /// The stream is gone. The task has ended.
+    Ended,
+}
+
+/// A stream that has or had viewers, as the task of all peers keeps it.
+pub(crate) struct Feed {
+    /// The stream's name, for metrics and logs.
+    pub(crate) name: Arc<str>,
+    /// What a new viewer starts with.
+    pub(crate) cache: Cache,
+    /// Its viewers.
+    pub(crate) viewers: Vec<PeerKey>,
+    /// Told to those who wait in an offer.
+    pub(crate) condition: watch::Sender<Condition>,
+    /// When it last had a viewer or was asked for.
+    pub(crate) wanted: Instant,
+    /// Ends the task that follows the stream.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Feed {
+    /// A feed that waits for its first picture.
+    pub(crate) fn new(name: &str, stop: CancellationToken, now: Instant) -> Self {
+        let condition = watch::Sender::new(Condition::Waiting);
+        Feed { name: name.into(), cache: Cache::default(), viewers: Vec::new(), condition, wanted: now, stop }
+    }
+
+    /// Whether nobody has wanted it for long enough.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.viewers.is_empty() && now.saturating_duration_since(self.wanted) > LINGER
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Follows one stream and packetises it, for all its viewers.
+pub(crate) struct FeedTask {
+    /// The stream to follow.
+    pub(crate) stream: Stream,
+    /// The feed's number, beside every event.
+    pub(crate) feed: u64,
+    /// Where pictures go. When it is full the follower falls behind, and the store skips for it.
+    pub(crate) events: mpsc::Sender<(u64, FeedEvent)>,
+    /// Ends it.
+    pub(crate) stop: CancellationToken,
+}
+
+impl FeedTask {
+    /// Runs until the stream ends, cannot be shown, or nobody wants it any more.
+    pub(crate) async fn run(self) {
+        tracing::debug!("following for WebRTC viewers");
+        let (events, feed) = (self.events.clone(), self.feed);
+        let last = tokio::select! {
+            last = self.follow() => last,
+            () = self.stop.cancelled() => None,
+        };
+        if let Some(last) = last {
+            // The receiver is gone only when everything stops.
+            let _ = events.send((feed, last)).await;
+        }
+        tracing::debug!("no longer following for WebRTC viewers");
+    }
+
+    async fn follow(&self) -> Option<FeedEvent> {
+        let mut follower = self.stream.follow();
+        let mut packetizer = Packetizer::default();
+        while let Some(followed) = follower.next().await {
+            let event = match followed {
+                Followed::Skipped(frames) => FeedEvent::Skipped(frames),
+                Followed::Frame(live) => match packetizer.frame(&live) {
+                    Ok(Some(picture)) => FeedEvent::Picture(Arc::new(picture)),
+                    Ok(None) => continue,
+                    Err(why) => return Some(FeedEvent::Unplayable(why)),
+                },
+            };
+            self.events.send((self.feed, event)).await.ok()?;
+        }
+        Some(FeedEvent::Ended)
+    }
+}
+
+#[cfg(test)]
+#[path = "fanout_tests.rs"]
+mod tests;

@@ -1,0 +1,171 @@
+//! The handle of all peers: answers offers, closes, counts.
+
+use crate::candidates::{self, Candidate};
+use crate::demux::PeerKey;
+use crate::dtls::{Dtls, Identity};
+use crate::fanout::{Condition, LIVE_FOR};
+use crate::ice::{Credentials, Lite};
+use crate::peer::{Parts, Peer, Seat, Seats};
+use crate::sdp::{Local, Offer};
+use crate::socket::Socket;
+use crate::task::{Command, PeersTask};
+use crate::{Answer, Config, Error};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use store::{Store, Stream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// An offer waits so long for a picture.
+const PICTURE_WITHIN: Duration = Duration::from_secs(3);
+/// Offers and closings on their way to the task.
+const COMMANDS: usize = 64;
+
+/// All WebRTC peers. Cheap to clone.
+#[derive(Clone)]
+pub struct Peers {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    identity: Identity,
+    seats: Arc<Seats>,
+    local: SocketAddr,
+    commands: mpsc::Sender<Command>,
+    next: AtomicU64,
+}
+
+impl Peers {
+    /// Binds the socket and starts the task that serves all peers until `stop` is cancelled.
+    pub async fn start(
+        config: Config,
+        store: Store,
+        stop: CancellationToken,
+        tasks: &TaskTracker,
+    ) -> io::Result<Peers> {
+        // Streams come with the offers; the store is taken so that it outlives the followers.
+        let identity = Identity::generate().map_err(io::Error::other)?;
+        let socket = match config.listen {
+            Some(addr) => Socket::bind(addr)?,
+            // Without IPv6 in the kernel, IPv4 alone will do.
+            None => Socket::bind((Ipv6Addr::UNSPECIFIED, 0).into())
+                .or_else(|_| Socket::bind((Ipv4Addr::UNSPECIFIED, 0).into()))?,
+        };
+        let local = socket.local_addr();
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store);
+        tasks.spawn(task.run().instrument(tracing::info_span!("webrtc", %local)));
+        let seats = Seats::new(config.max_peers);
+        let inner = Inner { config, identity, seats, local, commands, next: AtomicU64::new(1) };
+        Ok(Peers { inner: Arc::new(inner) })
+    }
+
+    /// Answers a WHEP offer for a stream. `reached_at` is the local address that the HTTP request came in on: a
+    /// candidate for it is always in the answer.
+    pub async fn play(&self, stream: Stream, offer: &str, reached_at: Option<IpAddr>) -> Result<Answer, Error> {
+        let inner = &*self.inner;
+        let begun = Instant::now();
+        let offer = Offer::parse(offer).map_err(Error::BadOffer)?;
+        let seat = inner.seats.take().ok_or(Error::TooMany(inner.config.max_peers))?;
+        let name = stream.info().name;
+        if stream.stats().has_b_frames {
+            return Err(Error::NotPlayable(crate::fanout::B_FRAMES.to_owned()));
+        }
+        let stopping = || Error::NotLive("The server is stopping.".to_owned());
+        let (reply, condition) = oneshot::channel();
+        inner.commands.send(Command::Want(Box::new(stream.clone()), reply)).await.map_err(|_| stopping())?;
+        let condition = condition.await.map_err(|_| stopping())?;
+        let profile = tokio::time::timeout(PICTURE_WITHIN, live(condition)).await.unwrap_or_else(|_| {
+            Err(Error::NotLive(format!(
+                "{name} has sent no picture for the last {} seconds.",
+                PICTURE_WITHIN.as_secs()
+            )))
+        })?;
+        let waited_ms = begun.elapsed().as_millis() as u64;
+
+        let interfaces = candidates::interfaces();
+        let candidates = candidates::choose(inner.local, reached_at, &inner.config.advertise, &interfaces);
+        let mut random = [0u8; 64];
+        getrandom::fill(&mut random).map_err(|_| Error::BadOffer("no randomness could be had for it".to_owned()))?;
+        let (peer, answer) = answer(&inner.identity, &offer, profile, &candidates, random, seat, Instant::now())?;
+        let key: PeerKey = inner.next.fetch_add(1, Ordering::Relaxed);
+        let (reply, added) = oneshot::channel();
+        inner
+            .commands
+            .send(Command::Add(key, Box::new(peer), Box::new(stream), reply))
+            .await
+            .map_err(|_| stopping())?;
+        added.await.map_err(|_| stopping())?;
+        tracing::info!(peer = answer.id, stream = %name, candidates = candidates.len(), waited_ms, "answered a WebRTC viewer");
+        Ok(answer)
+    }
+
+    /// Closes a peer. False if there is none of that id.
+    pub async fn close(&self, id: &str) -> bool {
+        let (reply, closed) = oneshot::channel();
+        let sent = self.inner.commands.send(Command::Close(id.to_owned(), reply)).await;
+        sent.is_ok() && closed.await.unwrap_or(false)
+    }
+
+    /// Peers now.
+    pub fn count(&self) -> usize {
+        self.inner.seats.taken()
+    }
+
+    /// The UDP address that is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local
+    }
+}
+
+/// Makes a peer and the answer that leads a viewer to it. Pure: `random` is 64 fresh random bytes.
+pub(crate) fn answer(
+    identity: &Identity,
+    offer: &Offer,
+    profile: [u8; 2],
+    candidates: &[Candidate],
+    random: [u8; 64],
+    seat: Seat,
+    now: Instant,
+) -> Result<(Peer, Answer), Error> {
+    let payload = offer
+        .choose(profile[0], profile[1])
+        .ok_or_else(|| Error::BadOffer("no H.264 payload type of it fits".to_owned()))?;
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| random[at + i]));
+    let ice = Credentials::from_random(std::array::from_fn(|i| random[i]));
+    let (ssrc, numbers) = (word(32) as u32 | 1, word(40));
+    // Whoever knows the id can close the peer, so nothing that the wire shows is derived from it.
+    let id = format!("{:016x}{:016x}", word(48), word(56));
+    let cname = format!("vidicon-{ssrc:08x}");
+    let local =
+        Local { session: numbers >> 2, ice: &ice, fingerprint: &identity.fingerprint, ssrc, cname: &cname, candidates };
+    let sdp = offer.answer(payload, &local);
+    let dtls = Dtls::new(identity, offer.active, &offer.fingerprint)
+        .map_err(|error| Error::BadOffer(format!("DTLS cannot be set up for it: {error}")))?;
+    let ice = Lite::new(ice, &offer.ufrag, identity.crypto.clone());
+    let parts =
+        Parts { id: id.clone(), ice, dtls, payload_type: payload.number, ssrc, cname, random: numbers, _seat: seat };
+    Ok((Peer::new(parts, now), Answer { id, sdp }))
+}
+
+/// Waits until a feed is live, and gives the stream's profile.
+async fn live(mut condition: watch::Receiver<Condition>) -> Result<[u8; 2], Error> {
+    loop {
+        let now = condition.borrow_and_update().clone();
+        match now {
+            Condition::Live(profile, seen) if seen.elapsed() < LIVE_FOR => return Ok(profile),
+            Condition::Live(..) | Condition::Waiting => {}
+            Condition::Unplayable(why) => return Err(Error::NotPlayable(why)),
+            Condition::Ended => return Err(Error::NotLive("The stream has ended.".to_owned())),
+        }
+        if condition.changed().await.is_err() {
+            return Err(Error::NotLive("The stream has ended.".to_owned()));
+        }
+    }
+}

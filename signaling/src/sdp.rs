@@ -1,0 +1,326 @@
+//! The offer of a WHEP viewer and our answer (RFC 8829, RFC 9725-style one round, RFC 8866).
+//!
+//! What belongs here: reading what an answer needs out of an offer, choosing the H.264 payload type, writing the
+//! answer. Pure. What does not: candidates' choice, keys, sockets.
+
+use crate::candidates::Candidate;
+use crate::ice::Credentials;
+use std::fmt::Write;
+
+/// Offers longer than this are refused unread.
+pub(crate) const MOST_BYTES: usize = 64 << 10;
+/// Sections an offer may have.
+const MOST_SECTIONS: usize = 32;
+
+/// One payload type of a section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Payload {
+    /// The payload type's number.
+    pub(crate) number: u8,
+    /// Value of `rtpmap`, such as `H264/90000`.
+    rtpmap: String,
+    /// Value of `fmtp`.
+    fmtp: String,
+    /// Values of `rtcp-fb`.
+    feedback: Vec<String>,
+}
+
+impl Payload {
+    /// A parameter of `fmtp`.
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.fmtp
+            .split(';')
+            .filter_map(|p| p.trim().split_once('='))
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v)
+    }
+
+    /// profile_idc and constraint flags, if this is H.264 that may be sent in fragments (packetization-mode=1).
+    fn h264(&self) -> Option<[u8; 2]> {
+        let fits = self.rtpmap.eq_ignore_ascii_case("H264/90000") && self.parameter("packetization-mode") == Some("1");
+        // Without the parameter it is baseline (RFC 6184 §8.1).
+        let level_id = self.parameter("profile-level-id").unwrap_or("420010");
+        let parsed = u32::from_str_radix(level_id, 16).ok().filter(|_| level_id.len() == 6)?;
+        fits.then_some([(parsed >> 16) as u8, (parsed >> 8) as u8])
+    }
+}
+
+/// One `m=` section of an offer.
+#[derive(Clone, Debug, Default)]
+struct Section {
+    kind: String,
+    port: u16,
+    protocol: String,
+    formats: Vec<String>,
+    mid: Option<String>,
+    direction: Option<String>,
+    bundle_only: bool,
+    rtcp_mux: bool,
+    transport: Transport,
+    payloads: Vec<Payload>,
+}
+
+/// Attributes that may stand in a section or before all of them.
+#[derive(Clone, Debug, Default)]
+struct Transport {
+    ufrag: Option<String>,
+    pwd: Option<String>,
+    fingerprint: Option<String>,
+    setup: Option<String>,
+}
+
+/// What an answer needs to know of an offer.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    sections: Vec<Section>,
+    /// Names of the sections that share one transport; empty if the offer has no group.
+    bundle: Vec<String>,
+    /// Index of the section that is to show the pictures.
+    video: usize,
+    /// The viewer's ICE fragment.
+    pub(crate) ufrag: String,
+    /// SHA-256 fingerprint of the viewer's certificate.
+    pub(crate) fingerprint: String,
+    /// Whether we begin the DTLS handshake.
+    pub(crate) active: bool,
+}
+
+impl Offer {
+    /// Reads an offer. The error is a sentence for whoever sent it.
+    pub(crate) fn parse(text: &str) -> Result<Offer, String> {
+        if text.len() > MOST_BYTES {
+            return Err(format!("it has {} bytes and may have {MOST_BYTES}", text.len()));
+        }
+        if !text.starts_with("v=0") {
+            return Err("it does not start with v=0".to_owned());
+        }
+        let mut session = Transport::default();
+        let mut bundle = Vec::new();
+        let mut sections: Vec<Section> = Vec::new();
+        for line in text.lines() {
+            let Some((key, value)) = line.split_once('=') else { continue };
+            match key {
+                "m" if sections.len() == MOST_SECTIONS => {
+                    return Err(format!("it has more than {MOST_SECTIONS} sections"));
+                }
+                "m" => sections.push(Section::begin(value)?),
+                "a" => {
+                    let (name, value) = value.split_once(':').unwrap_or((value, ""));
+                    match sections.last_mut() {
+                        Some(section) => section.attribute(name, value.trim()),
+                        None if name == "group" => {
+                            let mut words = value.split_ascii_whitespace();
+                            if words.next() == Some("BUNDLE") {
+                                bundle = words.map(str::to_owned).collect();
+                            }
+                        }
+                        None => session.attribute(name, value.trim()),
+                    }
+                }
+                _ => {}
+            }
+        }
+        let wants = |s: &Section| {
+            !matches!(s.direction.as_deref(), Some("sendonly" | "inactive")) && (s.port != 0 || s.bundle_only)
+        };
+        let videos = || sections.iter().enumerate().filter(|(_, s)| s.kind == "video" && wants(s));
+        if videos().next().is_none() {
+            return Err("no video section of it asks to receive".to_owned());
+        }
+        let video = videos()
+            .find(|(_, s)| s.payloads.iter().any(|p| p.h264().is_some()))
+            .map(|(index, _)| index)
+            .ok_or("no video section of it takes H.264 with packetization-mode=1")?;
+        let section = &sections[video];
+        if !section.protocol.ends_with("TLS/RTP/SAVPF") || !section.rtcp_mux {
+            return Err("its video section is not UDP/TLS/RTP/SAVPF with rtcp-mux".to_owned());
+        }
+        // With BUNDLE, transport attributes may stand in the first section of the group only (RFC 8843 §7.1.3).
+        let tagged = sections.iter().find(|s| s.mid.is_some() && s.mid.as_ref() == bundle.first());
+        let places = [Some(&section.transport), tagged.map(|s| &s.transport), Some(&session)];
+        let find = |of: fn(&Transport) -> &Option<String>| places.iter().flatten().find_map(|t| of(t).clone());
+        let ufrag = find(|t| &t.ufrag).ok_or("it has no ice-ufrag")?;
+        find(|t| &t.pwd).ok_or("it has no ice-pwd")?;
+        let fingerprint = find(|t| &t.fingerprint).ok_or("it has no sha-256 fingerprint")?;
+        let active = match find(|t| &t.setup).as_deref() {
+            // Where it is ours to say, the viewer begins: as the DTLS server we choose AES-GCM, which browsers' own order
+            // puts last, and keys are ready after as many round trips.
+            Some("active" | "actpass") | None => false,
+            Some("passive") => true,
+            Some(other) => return Err(format!("its DTLS role is {other:.20}")),
+        };
+        if ufrag.len() > 256 || fingerprint.len() != 95 {
+            return Err("its ICE fragment or fingerprint has the wrong length".to_owned());
+        }
+        Ok(Offer { video, ufrag, fingerprint, active, bundle, sections })
+    }
+
+    /// The payload type that suits a stream of this profile best: the same profile and constraints, else the same
+    /// profile, else the next one above, else whatever is there (browsers that offer constrained baseline only still
+    /// decode more).
+    pub(crate) fn choose(&self, profile_idc: u8, constraints: u8) -> Option<&Payload> {
+        let rank = |idc: u8| match idc {
+            66 => 0,  // Baseline
+            77 => 1,  // Main
+            100 => 2, // High
+            _ => 3,
+        };
+        self.sections[self.video]
+            .payloads
+            .iter()
+            .filter_map(|payload| Some((payload, payload.h264()?)))
+            .min_by_key(|(_, [idc, flags])| {
+                let distance: i32 = rank(*idc) - rank(profile_idc);
+                // Below the stream's own profile is worse than any above it.
+                let distance = if distance < 0 { 10 - distance } else { distance };
+                (distance, idc != &profile_idc, (flags ^ constraints).count_ones())
+            })
+            .map(|(payload, _)| payload)
+    }
+
+    /// Writes the answer: one video section that sends, audio left silent, everything else rejected.
+    pub(crate) fn answer(&self, payload: &Payload, local: &Local<'_>) -> String {
+        let mut out = String::with_capacity(1500);
+        let grouped: Vec<&str> = (0..self.sections.len())
+            .filter(|index| self.accepts(*index))
+            .filter_map(|index| self.sections[index].mid.as_deref())
+            .filter(|mid| self.bundle.iter().any(|b| b == mid))
+            .collect();
+        let mut line = |args: std::fmt::Arguments<'_>| write!(out, "{args}\r\n").expect("a String takes everything");
+        line(format_args!("v=0"));
+        line(format_args!("o=- {} 1 IN IP4 0.0.0.0", local.session));
+        line(format_args!("s=-"));
+        line(format_args!("t=0 0"));
+        if !grouped.is_empty() {
+            line(format_args!("a=group:BUNDLE {}", grouped.join(" ")));
+        }
+        line(format_args!("a=ice-lite"));
+        line(format_args!("a=msid-semantic: WMS *"));
+        for (index, section) in self.sections.iter().enumerate() {
+            let accepted = self.accepts(index);
+            let format = match index == self.video {
+                true => payload.number.to_string(),
+                false => section.formats.first().cloned().unwrap_or_else(|| "0".to_owned()),
+            };
+            let port = if accepted { 9 } else { 0 };
+            line(format_args!("m={} {port} {} {format}", section.kind, section.protocol));
+            line(format_args!("c=IN IP4 0.0.0.0"));
+            if let Some(mid) = &section.mid {
+                line(format_args!("a=mid:{mid}"));
+            }
+            if !accepted {
+                line(format_args!("a=inactive"));
+                continue;
+            }
+            line(format_args!("a=rtcp-mux"));
+            line(format_args!("a=ice-ufrag:{}", local.ice.ufrag));
+            line(format_args!("a=ice-pwd:{}", local.ice.pwd));
+            line(format_args!("a=fingerprint:sha-256 {}", local.fingerprint));
+            line(format_args!("a=setup:{}", if self.active { "active" } else { "passive" }));
+            if index != self.video {
+                // AAC does not exist in WebRTC, so there is no sound to send. The section stays, silent: rejecting the
+                // first section of a bundle makes some viewers drop the whole of it.
+                if let Some(silent) = section.payloads.iter().find(|p| p.number.to_string() == format) {
+                    line(format_args!("a=rtpmap:{} {}", silent.number, silent.rtpmap));
+                }
+                line(format_args!("a=inactive"));
+                continue;
+            }
+            line(format_args!("a=rtcp-rsize"));
+            line(format_args!("a=sendonly"));
+            line(format_args!("a=rtpmap:{} {}", payload.number, payload.rtpmap));
+            line(format_args!("a=fmtp:{} {}", payload.number, payload.fmtp));
+            for feedback in payload.feedback.iter().filter(|f| ["nack", "nack pli"].contains(&f.as_str())) {
+                line(format_args!("a=rtcp-fb:{} {feedback}", payload.number));
+            }
+            line(format_args!("a=msid:vidicon video"));
+            line(format_args!("a=ssrc:{} cname:{}", local.ssrc, local.cname));
+            for candidate in local.candidates {
+                line(format_args!("a=candidate:{}", candidate.to_sdp()));
+            }
+            line(format_args!("a=end-of-candidates"));
+        }
+        out
+    }
+
+    /// Whether the answer keeps a section: the video, and audio sections that share its transport.
+    fn accepts(&self, index: usize) -> bool {
+        let section = &self.sections[index];
+        let bundled = |s: &Section| s.mid.as_ref().is_some_and(|mid| self.bundle.contains(mid));
+        let silent =
+            section.kind == "audio" && (section.port != 0 || section.bundle_only) && !section.payloads.is_empty();
+        index == self.video || (silent && bundled(section) && bundled(&self.sections[self.video]))
+    }
+}
+
+/// Our side of an answer.
+pub(crate) struct Local<'a> {
+    /// A number of the session.
+    pub(crate) session: u64,
+    /// ICE user name fragment and password.
+    pub(crate) ice: &'a Credentials,
+    /// SHA-256 of our certificate.
+    pub(crate) fingerprint: &'a str,
+    /// Synchronisation source of the video.
+    pub(crate) ssrc: u32,
+    /// Canonical name in RTCP.
+    pub(crate) cname: &'a str,
+    /// Where we can be reached.
+    pub(crate) candidates: &'a [Candidate],
+}
+
+impl Transport {
+    fn attribute(&mut self, name: &str, value: &str) {
+        match name {
+            "ice-ufrag" => self.ufrag = Some(value.to_owned()),
+            "ice-pwd" => self.pwd = Some(value.to_owned()),
+            "setup" => self.setup = Some(value.to_owned()),
+            "fingerprint" => {
+                if let Some((hash, value)) = value.split_once(' ')
+                    && hash.eq_ignore_ascii_case("sha-256")
+                {
+                    self.fingerprint = Some(value.trim().to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Section {
+    fn begin(value: &str) -> Result<Section, String> {
+        let mut words = value.split_ascii_whitespace();
+        let mut word = || words.next().ok_or_else(|| format!("a section of it is cut short: m={value:.60}"));
+        let (kind, port, protocol) = (word()?.to_owned(), word()?, word()?.to_owned());
+        let port = port.parse().map_err(|_| format!("a section of it has no port number: m={value:.60}"))?;
+        let formats: Vec<String> = words.map(str::to_owned).collect();
+        let payloads =
+            formats.iter().filter_map(|f| Some(Payload { number: f.parse().ok()?, ..Payload::default() })).collect();
+        Ok(Section { kind, port, protocol, formats, payloads, ..Section::default() })
+    }
+
+    fn attribute(&mut self, name: &str, value: &str) {
+        match name {
+            "mid" => self.mid = Some(value.to_owned()),
+            "sendrecv" | "sendonly" | "recvonly" | "inactive" => self.direction = Some(name.to_owned()),
+            "bundle-only" => self.bundle_only = true,
+            "rtcp-mux" => self.rtcp_mux = true,
+            "rtpmap" | "fmtp" | "rtcp-fb" => {
+                let Some((number, value)) = value.split_once(' ') else { return };
+                let all = number == "*";
+                for payload in self.payloads.iter_mut().filter(|p| all || number.parse() == Ok(p.number)) {
+                    match name {
+                        "rtpmap" => payload.rtpmap = value.to_owned(),
+                        "fmtp" => payload.fmtp = value.to_owned(),
+                        _ => payload.feedback.push(value.to_owned()),
+                    }
+                }
+            }
+            _ => self.transport.attribute(name, value),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "sdp_tests.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+use super::*;
+
+const PRINT: &str = "1B:EA:BF:33:B8:11:26:6D:91:AD:1B:A0:16:FD:5D:60:59:33:F7:46:A3:BA:99:2A:1D:04:99:A6:F2:C6:2D:43";
+
+/// The shape of Chromium's offer for audio and video to receive.
+fn chromium() -> String {
+    format!(
+        "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2\r\na=extmap-allow-mixed\r\n\
+        a=msid-semantic: WMS\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:VFrm\r\n\
+        a=ice-pwd:3bxkPFZZkwRx0OjsGBdrjD+3\r\na=ice-options:trickle\r\na=fingerprint:sha-256 {PRINT}\r\na=setup:actpass\r\n\
+        a=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96 97 102 103 106 107 108 127 112\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:VFrm\r\n\
+        a=ice-pwd:3bxkPFZZkwRx0OjsGBdrjD+3\r\na=fingerprint:sha-256 {PRINT}\r\na=setup:actpass\r\na=mid:1\r\na=recvonly\r\n\
+        a=rtcp-mux\r\na=rtcp-rsize\r\na=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\na=rtpmap:102 H264/90000\r\n\
+        a=rtcp-fb:102 goog-remb\r\na=rtcp-fb:102 nack\r\na=rtcp-fb:102 nack pli\r\n\
+        a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f\r\n\
+        a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\n\
+        a=rtpmap:106 H264/90000\r\na=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
+        a=rtpmap:108 H264/90000\r\na=fmtp:108 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f\r\n\
+        a=rtpmap:127 H264/90000\r\na=rtcp-fb:* nack\r\na=fmtp:127 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f\r\n\
+        a=rtpmap:112 H264/90000\r\na=fmtp:112 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=64001f\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\na=sctp-port:5000\r\n"
+    )
+}
+
+fn local<'a>(ice: &'a Credentials, candidates: &'a [Candidate]) -> Local<'a> {
+    Local { session: 7, ice, fingerprint: PRINT, ssrc: 42, cname: "name", candidates }
+}
+
+#[test]
+fn a_browsers_offer_is_read() {
+    let offer = Offer::parse(&chromium()).expect("an offer");
+    assert_eq!((offer.ufrag.as_str(), offer.fingerprint.as_str(), offer.active), ("VFrm", PRINT, false));
+    assert_eq!((offer.video, offer.sections.len()), (1, 3));
+}
+
+#[test]
+fn the_payload_type_with_the_streams_profile_is_chosen() {
+    let offer = Offer::parse(&chromium()).expect("an offer");
+    let number = |idc, flags| offer.choose(idc, flags).expect("one").number;
+    assert_eq!(number(0x42, 0xe0), 106, "constrained baseline");
+    assert_eq!(number(0x42, 0x00), 102, "baseline");
+    assert_eq!(number(0x4d, 0x00), 127, "main");
+    assert_eq!(number(0x64, 0x00), 112, "high");
+    assert_eq!(number(0x6e, 0x00), 112, "what nobody offers gets the nearest below");
+    let only_baseline = chromium().replace("4d001f", "42e01f").replace("64001f", "42e01f");
+    let offer = Offer::parse(&only_baseline).expect("an offer");
+    assert!(offer.choose(0x64, 0).is_some(), "a browser that offers baseline only still decodes more");
+}
+
+#[test]
+fn the_answer_sends_video_keeps_sound_silent_and_rejects_the_rest() {
+    let offer = Offer::parse(&chromium()).expect("an offer");
+    let ice = Credentials::from_random([1; 32]);
+    let candidates = [Candidate { addr: "192.0.2.1:8080".parse().expect("an address"), priority: 1 }];
+    let answer = offer.answer(offer.choose(0x64, 0).expect("one"), &local(&ice, &candidates));
+    let sections: Vec<&str> = answer.split("m=").skip(1).collect();
+    assert_eq!(sections.len(), 3, "as many as in the offer, in its order");
+    assert!(answer.contains("a=group:BUNDLE 0 1\r\n") && answer.contains("a=ice-lite\r\n"));
+    assert!(sections[0].starts_with("audio 9 UDP/TLS/RTP/SAVPF 111\r\n") && sections[0].contains("a=inactive\r\n"));
+    assert!(sections[1].starts_with("video 9 UDP/TLS/RTP/SAVPF 112\r\n"));
+    for line in [
+        "a=sendonly",
+        "a=setup:passive",
+        "a=rtcp-mux",
+        "a=rtpmap:112 H264/90000",
+        "a=fmtp:112 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=64001f",
+        "a=rtcp-fb:112 nack",
+        "a=ssrc:42 cname:name",
+        "a=end-of-candidates",
+        "a=mid:1",
+    ] {
+        assert!(sections[1].contains(&format!("{line}\r\n")), "{line} is missing in {}", sections[1]);
+    }
+    assert!(sections[1].contains("a=candidate:") && sections[1].contains("192.0.2.1 8080 typ host"));
+    assert!(sections[2].starts_with("application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
+    assert!(answer.lines().all(|line| line.len() > 2));
+}
+
+#[test]
+fn roles_and_places_of_attributes_follow_the_offer() {
+    let offer = Offer::parse(&chromium().replace("a=setup:actpass", "a=setup:passive")).expect("an offer");
+    assert!(offer.active);
+    let ice = Credentials::from_random([1; 32]);
+    let answer = offer.answer(offer.choose(0x42, 0xe0).expect("one"), &local(&ice, &[]));
+    assert!(answer.contains("a=setup:active"));
+    // Firefox puts the fingerprint before all sections, and an aggregate offer has transport attributes once.
+    let moved = format!("a=fingerprint:sha-256 {PRINT}\r\n");
+    let text = chromium().replace(&moved, "").replace("a=group:BUNDLE", &format!("{moved}a=group:BUNDLE"));
+    assert_eq!(Offer::parse(&text).expect("an offer").fingerprint, PRINT);
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_with_a_reason() {
+    let refused = |text: &str| Offer::parse(text).expect_err("refused");
+    assert!(refused("").contains("v=0"));
+    assert!(refused("hello").contains("v=0"));
+    assert!(refused(&"v=0\r\n".repeat(20_000)).contains("bytes"));
+    assert!(refused("v=0\r\ns=-\r\n").contains("video"));
+    assert!(refused(&chromium().replace("a=recvonly", "a=sendonly")).contains("receive"));
+    assert!(refused(&chromium().replace("H264/90000", "VP9/90000")).contains("H.264"));
+    assert!(
+        refused(&chromium().replace("packetization-mode=1", "packetization-mode=0")).contains("packetization-mode")
+    );
+    assert!(refused(&chromium().replace("sha-256", "sha-1")).contains("fingerprint"));
+    assert!(refused(&chromium().replace("a=ice-ufrag", "a=x")).contains("ice-ufrag"));
+    assert!(refused(&chromium().replace("a=ice-pwd", "a=x")).contains("ice-pwd"));
+    assert!(refused(&chromium().replace("a=rtcp-mux", "a=x")).contains("rtcp-mux"));
+    assert!(refused(&chromium().replace("m=video 9", "m=video nine")).contains("port"));
+    assert!(refused(&format!("{}{}", chromium(), "m=audio 9 X 1\r\n".repeat(40))).contains("sections"));
+}
+
+#[test]
+fn any_cut_or_bent_offer_is_handled() {
+    let whole = chromium();
+    let ice = Credentials::from_random([1; 32]);
+    for end in (0..whole.len()).step_by(7) {
+        if let Ok(offer) = Offer::parse(&whole[..end]) {
+            let payload = offer.choose(0x64, 0).expect("an offer has one");
+            assert!(offer.answer(payload, &local(&ice, &[])).starts_with("v=0"));
+        }
+    }
+}

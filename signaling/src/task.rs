@@ -1,0 +1,308 @@
+//! The task that owns the socket and all peers.
+//!
+//! What belongs here: waiting, and handing what comes to the peer or feed it is for. A viewer's datagrams are foreign
+//! bytes in a young library: a panic over one ends that viewer only.
+
+use crate::batch::{Batch, Path};
+use crate::demux::{Demux, PeerKey};
+use crate::fanout::{Condition, Feed, FeedEvent, FeedTask};
+use crate::peer::{End, Peer};
+use crate::socket::{Buffers, Socket};
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+use store::{Store, Stream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// Pictures of all feeds on their way to the task.
+const FEED_EVENTS: usize = 256;
+/// Events taken in one go before sending.
+const EVENTS_AT_ONCE: usize = 32;
+/// Between looks at what only time brings.
+const TICK: Duration = Duration::from_millis(100);
+/// Between turns while some viewer is paced.
+const PACE: Duration = Duration::from_millis(1);
+
+/// What the handle asks of the task.
+pub(crate) enum Command {
+    /// Someone wants to see this stream: make sure that it is followed, and say how it is.
+    Want(Box<Stream>, oneshot::Sender<watch::Receiver<Condition>>),
+    /// A peer whose answer is about to be sent.
+    Add(PeerKey, Box<Peer>, Box<Stream>, oneshot::Sender<()>),
+    /// Closes the peer of this id; answers whether there was one.
+    Close(String, oneshot::Sender<bool>),
+}
+
+/// The task.
+pub(crate) struct PeersTask {
+    socket: Socket,
+    buffers: Buffers,
+    commands: mpsc::Receiver<Command>,
+    /// Handed to every feed's task.
+    feed_events: mpsc::Sender<(u64, FeedEvent)>,
+    events: mpsc::Receiver<(u64, FeedEvent)>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Kept so that the store outlives the followers.
+    _store: Store,
+    state: State,
+}
+
+/// What datagrams and events change.
+#[derive(Default)]
+struct State {
+    demux: Demux,
+    peers: HashMap<PeerKey, (Box<Peer>, u64)>,
+    ids: HashMap<String, PeerKey>,
+    /// By a number of their own, never reused: a late event of an ended feed finds nothing.
+    feeds: HashMap<u64, Feed>,
+    /// The feed of a stream, by the catalog's id.
+    by_stream: HashMap<u64, u64>,
+    next_feed: u64,
+    /// Peers with packets that wait for pacing.
+    paced: HashSet<PeerKey>,
+    batch: Batch,
+}
+
+impl PeersTask {
+    /// A task that is not running yet.
+    pub(crate) fn new(
+        socket: Socket,
+        commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+        store: Store,
+    ) -> Self {
+        let batch = Batch { most_segments: socket.most_segments(), ..Batch::default() };
+        let state = State { batch, ..State::default() };
+        let (feed_events, events) = mpsc::channel(FEED_EVENTS);
+        let buffers = Buffers::default();
+        PeersTask { socket, buffers, commands, feed_events, events, stop, tasks, _store: store, state }
+    }
+
+    /// Runs until stopped.
+    pub(crate) async fn run(mut self) {
+        tracing::info!(gso = self.socket.most_segments(), "WebRTC peers are served");
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let (paced, blocked) = (!self.state.paced.is_empty(), !self.state.batch.runs.is_empty());
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => break,
+                },
+                Some((feed, event)) = self.events.recv() => {
+                    self.state.feed_event(feed, event, Instant::now());
+                    for _ in 1..EVENTS_AT_ONCE {
+                        self.socket.send(&mut self.state.batch);
+                        let Ok((feed, event)) = self.events.try_recv() else { break };
+                        self.state.feed_event(feed, event, Instant::now());
+                    }
+                }
+                result = {
+                    let state = &mut self.state;
+                    self.socket.receive(&mut self.buffers, move |path, datagram| state.datagram(Instant::now(), path, datagram))
+                } => if let Err(error) = result {
+                    // Linux reports here what ICMP said of an earlier datagram.
+                    tracing::debug!(%error, "the UDP socket reported an error");
+                },
+                () = self.socket.writable(), if blocked => {}
+                () = tokio::time::sleep(PACE), if paced => {}
+                _ = tick.tick() => self.state.tick(Instant::now()),
+            }
+            self.state.pace(Instant::now());
+            self.socket.send(&mut self.state.batch);
+        }
+        let peers: Vec<PeerKey> = self.state.peers.keys().copied().collect();
+        for peer in peers {
+            self.state.end(peer, &End::Stopped, Instant::now());
+        }
+        self.socket.send(&mut self.state.batch);
+        tracing::info!("WebRTC peers are no longer served");
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Want(stream, reply) => {
+                let feed = self.feed(&stream, now);
+                if let Some(feed) = self.state.feeds.get(&feed) {
+                    let _ = reply.send(feed.condition.subscribe()); // Whoever asked may have gone.
+                }
+            }
+            Command::Add(key, peer, stream, reply) => {
+                let feed = self.feed(&stream, now);
+                if reply.send(()).is_ok() {
+                    self.state.add(key, peer, feed);
+                }
+            }
+            Command::Close(id, reply) => {
+                let peer = self.state.ids.get(&id).copied();
+                if let Some(peer) = peer {
+                    self.state.end(peer, &End::Asked, now);
+                }
+                let _ = reply.send(peer.is_some());
+            }
+        }
+    }
+
+    /// The feed of a stream; begins to follow it if nobody did.
+    fn feed(&mut self, stream: &Stream, now: Instant) -> u64 {
+        let info = stream.info();
+        if let Some(number) = self.state.by_stream.get(&info.id)
+            && let Some(feed) = self.state.feeds.get_mut(number)
+        {
+            feed.wanted = now;
+            return *number;
+        }
+        let number = self.state.next_feed;
+        self.state.next_feed += 1;
+        let stop = self.stop.child_token();
+        let task =
+            FeedTask { stream: stream.clone(), feed: number, events: self.feed_events.clone(), stop: stop.clone() };
+        self.tasks.spawn(task.run().instrument(tracing::info_span!("webrtc feed", stream = %info.name)));
+        self.state.feeds.insert(number, Feed::new(info.name.as_str(), stop, now));
+        self.state.by_stream.insert(info.id, number);
+        number
+    }
+}
+
+impl State {
+    fn add(&mut self, key: PeerKey, peer: Box<Peer>, feed: u64) {
+        self.demux.add(peer.ufrag(), key);
+        self.ids.insert(peer.id().to_owned(), key);
+        self.peers.insert(key, (peer, feed));
+        if let Some(feed) = self.feeds.get_mut(&feed) {
+            feed.viewers.push(key);
+        }
+    }
+
+    fn datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        let dropped = |reason: &'static str| {
+            metrics::counter!("vidicon_webrtc_dropped_datagrams_total", "reason" => reason).increment(1);
+        };
+        let (key, kind) = match self.demux.route(path.remote, datagram) {
+            Ok(found) => found,
+            Err(why) => return dropped(why.reason()),
+        };
+        let Some((peer, feed)) = self.peers.get_mut(&key) else { return dropped("unknown") };
+        let batch = &mut self.batch;
+        let handled = catch_unwind(AssertUnwindSafe(|| peer.handle_input(now, kind, path, datagram, batch)));
+        let reaction = match handled {
+            Ok(Ok(reaction)) => reaction,
+            Ok(Err(end)) => return self.end(key, &end, now),
+            Err(_) => {
+                metrics::counter!("vidicon_webrtc_panics_total").increment(1);
+                return self.end(key, &End::Failed("a datagram made its peer panic"), now);
+            }
+        };
+        if let Some(addr) = reaction.forgotten {
+            self.demux.forget(addr, key);
+        }
+        if let Some(addr) = reaction.learned {
+            self.demux.learn(addr, key);
+        }
+        if reaction.dropped {
+            dropped("refused");
+        }
+        if reaction.start {
+            if let Some(feed) = self.feeds.get(feed) {
+                peer.start(now, feed.cache.pictures());
+            }
+            self.paced.insert(key);
+        }
+    }
+
+    fn feed_event(&mut self, number: u64, event: FeedEvent, now: Instant) {
+        let Some(feed) = self.feeds.get_mut(&number) else { return };
+        let skipped = |feed: &Feed, frames: u64| {
+            metrics::counter!("vidicon_webrtc_skipped_frames_total", "stream" => feed.name.clone()).increment(frames);
+        };
+        let last = match event {
+            FeedEvent::Picture(picture) => {
+                feed.cache.push(&picture);
+                feed.condition.send_replace(Condition::Live(picture.profile, now));
+                for key in &feed.viewers {
+                    let Some((peer, _)) = self.peers.get_mut(key) else { continue };
+                    let missed = peer.picture(&picture);
+                    if missed > 0 {
+                        skipped(feed, missed);
+                    }
+                    if peer.poll_output(now, &mut self.batch) {
+                        self.paced.insert(*key);
+                    }
+                }
+                return;
+            }
+            FeedEvent::Skipped(frames) => return skipped(feed, frames),
+            FeedEvent::Unplayable(why) => {
+                tracing::info!(stream = &*feed.name, why, "a stream cannot be shown by WebRTC");
+                Condition::Unplayable(why)
+            }
+            FeedEvent::Ended => Condition::Ended,
+        };
+        feed.condition.send_replace(last);
+        self.end_feed(number, now);
+    }
+
+    /// Ends a feed and its viewers.
+    fn end_feed(&mut self, number: u64, now: Instant) {
+        let Some(feed) = self.feeds.remove(&number) else { return };
+        self.by_stream.retain(|_, of| *of != number);
+        for key in &feed.viewers {
+            self.end(*key, &End::Stream, now);
+        }
+    }
+
+    /// Ends a peer and says goodbye to its viewer.
+    fn end(&mut self, key: PeerKey, why: &End, now: Instant) {
+        let Some((mut peer, feed)) = self.peers.remove(&key) else { return };
+        if *why != End::ByViewer {
+            let batch = &mut self.batch;
+            let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, batch)));
+        }
+        self.demux.remove(peer.ufrag(), peer.addrs().iter().copied(), key);
+        self.ids.remove(peer.id());
+        self.paced.remove(&key);
+        if let Some(feed) = self.feeds.get_mut(&feed) {
+            feed.viewers.retain(|viewer| *viewer != key);
+            feed.wanted = now;
+        }
+        tracing::info!(peer = peer.id(), ?why, peers = self.peers.len(), "a WebRTC viewer is gone");
+    }
+
+    /// Sends what pacing allows to those who have something waiting.
+    fn pace(&mut self, now: Instant) {
+        let (peers, batch) = (&mut self.peers, &mut self.batch);
+        self.paced.retain(|key| peers.get_mut(key).is_some_and(|(peer, _)| peer.poll_output(now, batch)));
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let mut ended = Vec::new();
+        for (key, (peer, _)) in &mut self.peers {
+            let batch = &mut self.batch;
+            match catch_unwind(AssertUnwindSafe(|| peer.handle_timeout(now, batch))) {
+                Ok(Ok(())) => {}
+                Ok(Err(end)) => ended.push((*key, end)),
+                Err(_) => ended.push((*key, End::Failed("a timer made its peer panic"))),
+            }
+        }
+        for (key, end) in ended {
+            self.end(key, &end, now);
+        }
+        let idle: Vec<u64> =
+            self.feeds.iter().filter(|(_, feed)| feed.is_idle(now)).map(|(number, _)| *number).collect();
+        for number in idle {
+            self.end_feed(number, now);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;
