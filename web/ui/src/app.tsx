@@ -22,7 +22,7 @@ function Page() {
     case "wall":
       return <Wall />;
     case "camera":
-      return <CameraPage key={at.name} name={at.name} at={at.at} />;
+      return <CameraPage key={at.name} visit={at} />;
     case "alerts":
       return <Alerts key={at.stream ?? ""} stream={at.stream} />;
     case "targets":

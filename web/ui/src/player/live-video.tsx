@@ -4,7 +4,7 @@ import { effect } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Corner, Detection } from "../api";
-import { boxes } from "../prefs";
+import { boxes, sound } from "../prefs";
 import { seenOn, type Seen } from "../state";
 import { boxesAt } from "../timeline/model";
 import { useVisible } from "../ui/hooks";
@@ -22,6 +22,8 @@ interface Props {
   zone?: readonly Corner[];
   onState: (state: LiveState) => void;
   onFigures?: (figures: ReceiveFigures) => void;
+  /** Whether the sound preference counts here: on the camera's own page, where the transport has sound. */
+  audible?: boolean;
   /** Is given a way to ask for the wall-clock instant that is shown, where the transport tells it. */
   clock?: RefObject<(() => number | undefined) | undefined>;
 }
@@ -74,6 +76,16 @@ export function LiveVideo(props: Props) {
       if (clock) clock.current = undefined;
     };
   }, [visible, props.stream]);
+
+  useEffect(() => {
+    if (!props.audible) return;
+    return effect(() => {
+      const element = video.current!;
+      element.muted = sound.value === "off";
+      // Without a gesture on this page, a browser may refuse sound and pause: then silent pictures are better than none.
+      if (!element.muted && element.paused) element.play().catch(() => (element.muted = true));
+    });
+  }, [props.audible]);
 
   return (
     <div ref={frame} class="picture">

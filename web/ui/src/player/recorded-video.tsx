@@ -1,8 +1,9 @@
 // A picture of the past with its boxes.
 
+import { effect } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Millis } from "../api";
-import { boxes } from "../prefs";
+import { boxes, sound } from "../prefs";
 import { serverNow } from "../state";
 import type { TimelineSource } from "../timeline/data";
 import { boxesAt } from "../timeline/model";
@@ -55,9 +56,11 @@ export function RecordedVideo({ stream, at, play, source, onPlayer, onPresent }:
     };
   }, [stream]);
 
+  useEffect(() => effect(() => void (video.current!.muted = sound.value === "off")), []);
+
   return (
     <div class="picture">
-      <video ref={video} playsInline muted aria-label={`${stream}, recorded`} />
+      <video ref={video} playsInline aria-label={`${stream}, recorded`} />
       <canvas ref={canvas} aria-hidden="true" />
       {player?.error.value && (
         <span class="state-panel bad over">

@@ -3,7 +3,7 @@
 
 import { signal } from "@preact/signals";
 import type { Millis } from "../api";
-import { playlistUrl } from "../client";
+import { api, messageOf, playlistUrl } from "../client";
 import { mediaTimeOf, wallTimeOf, type TimedSegment } from "../timeline/model";
 import { playWindow, type View } from "../timeline/scale";
 import { attachHls, RECORDED, type Hls } from "./hls";
@@ -35,7 +35,7 @@ export class RecordedPlayer {
       if (this.#window) this.state.value = video.paused ? "paused" : video.readyState < 3 || video.seeking ? "loading" : "playing";
     };
     for (const name of ["playing", "pause", "waiting", "seeking", "seeked", "canplay"]) video.addEventListener(name, follow, { signal });
-    video.addEventListener("ended", () => this.#next(), { signal });
+    video.addEventListener("ended", () => void this.#next(), { signal });
   }
 
   /** The wall-clock instant of the picture that is shown, or that was asked for and is on its way. */
@@ -123,14 +123,23 @@ export class RecordedPlayer {
       this.video.addEventListener("seeked", () => (this.#wanted = undefined), { signal: stop.signal, once: true });
       this.video.addEventListener("playing", () => (this.#wanted = undefined), { signal: stop.signal, once: true });
     } catch (thrown) {
-      fail(String(thrown));
+      fail(messageOf(thrown));
     }
   }
 
   /** The window is played: go on with the next one, or say that the present is reached. */
-  #next(): void {
+  async #next(): Promise<void> {
     const end = this.#window?.to;
-    if (end === undefined || end > this.serverNow() - 15_000) this.reachedPresent();
-    else void this.#load(end, true);
+    if (end === undefined || end > this.serverNow() - 15_000) return this.reachedPresent();
+    const { signal } = this.#stop!;
+    try {
+      // What is recorded next may be far away.
+      const { spans } = await api.timeline(this.stream, end, this.serverNow(), signal);
+      const next = spans.find((span) => span.end > end + 500);
+      if (next) void this.#load(Math.max(next.start, end), true);
+      else this.reachedPresent();
+    } catch (thrown) {
+      if (!signal.aborted) this.error.value = messageOf(thrown);
+    }
   }
 }

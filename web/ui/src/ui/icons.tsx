@@ -22,6 +22,8 @@ const PATHS = {
   warn: "M10 3.5 17.5 16.5h-15zM10 8.5v4M10 14.6v.1",
   camera: "M3 6h10v8H3zM13 9l4-2.3v6.6L13 11",
   check: "M4 10.5 8.2 14.5 16 5.5",
+  sound: "M4 8v4h3l4 3.5v-11L7 8zM13.5 7.5a3.5 3.5 0 0 1 0 5M15.5 5a7 7 0 0 1 0 10",
+  mute: "M4 8v4h3l4 3.5v-11L7 8zM13.5 8l4 4M17.5 8l-4 4",
   retry: "M15.5 8A6 6 0 1 0 16 11.5M16 4v4h-4",
 } as const;
 

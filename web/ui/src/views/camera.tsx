@@ -9,7 +9,7 @@ import { LiveVideo } from "../player/live-video";
 import { RecordedVideo } from "../player/recorded-video";
 import type { RecordedPlayer } from "../player/recorded";
 import type { ReceiveFigures } from "../player/whep";
-import { hrefTo, noteMoment } from "../router";
+import { hrefTo, noteMoment, type Route } from "../router";
 import { cameraOf, cameras, glowing, now, refreshCameras, serverNow } from "../state";
 import { TimelineSource } from "../timeline/data";
 import { atPresent, HOUR, reveal, type View } from "../timeline/scale";
@@ -21,7 +21,11 @@ import { StateDot, StatePanel, stateWord, TransportBadge } from "./camera-state"
 import { Controls } from "./controls";
 import { ZoneEditor } from "./zone-editor";
 
-export function CameraPage({ name, at }: { name: string; at: Millis | undefined }) {
+/** Where the address leads. A new one for each visit, so that the same link can be followed twice. */
+type Visit = Extract<Route, { page: "camera" }>;
+
+export function CameraPage({ visit }: { visit: Visit }) {
+  const { name } = visit;
   const { items, error } = cameras.value;
   if (!items) return error ? <ErrorNote message={error} onRetry={() => void refreshCameras()} /> : <div class="skeleton big" aria-hidden="true" />;
   if (!cameraOf(name)) {
@@ -33,7 +37,7 @@ export function CameraPage({ name, at }: { name: string; at: Millis | undefined 
       </Empty>
     );
   }
-  return <CameraView name={name} at={at} />;
+  return <CameraView visit={visit} />;
 }
 
 /** Ticks the moment shown into a signal, as often as it is worth drawing. */
@@ -51,7 +55,8 @@ function usePlayhead(recorded: RecordedPlayer | undefined, live: boolean, clock:
   return playhead;
 }
 
-function CameraView({ name, at }: { name: string; at: Millis | undefined }) {
+function CameraView({ visit }: { visit: Visit }) {
+  const { name, at } = visit;
   const camera = cameraOf(name)!;
   const source = useMemo(() => new TimelineSource(name), [name]);
   useEffect(() => () => source.close(), [source]);
@@ -85,13 +90,14 @@ function CameraView({ name, at }: { name: string; at: Millis | undefined }) {
   useEffect(() => {
     if (at !== undefined) seek(at);
     else if (!live) goLive();
-  }, [at]);
+  }, [visit]);
 
-  // The view follows the present while it is live and at the right edge, and the playhead while it plays.
+  // The view follows what plays, unless it was moved elsewhere.
   useEffect(() => {
     const timer = setInterval(() => {
-      if (live && serverNow() < view.peek().to + 5000) view.value = reveal(view.peek(), serverNow(), serverNow());
-    }, 2000);
+      const [shown, { from, to }] = [live ? serverNow() : playhead.peek(), view.peek()];
+      if (shown !== undefined && shown >= from && shown < to + 5000) view.value = reveal(view.peek(), shown, serverNow());
+    }, 1000);
     return () => clearInterval(timer);
   }, [live]);
 
@@ -112,7 +118,7 @@ function CameraView({ name, at }: { name: string; at: Millis | undefined }) {
         </header>
         <div ref={stage} class="stage" data-alert={live && glowing.value.has(name)}>
           {live && statusLive && (
-            <LiveVideo stream={name} label={`${name} live`} labels clock={clock} zone={editing.value ? [] : zone.value} onState={setPlayer} onFigures={setFigures} />
+            <LiveVideo stream={name} label={`${name} live`} labels audible={player.phase === "playing" && player.transport === "hls"} clock={clock} zone={editing.value ? [] : zone.value} onState={setPlayer} onFigures={setFigures} />
           )}
           {!live && <RecordedVideo stream={name} at={moment} play={playOn.current} onPlayer={setRecorded} onPresent={goLive} source={source} />}
           {!hasPicture && <StatePanel camera={camera} player={player} />}

@@ -6,7 +6,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Millis } from "../api";
 import { clock, day, zoneLabel } from "../format";
 import { RATES, type RecordedPlayer } from "../player/recorded";
-import { boxes, zone } from "../prefs";
+import { boxes, sound, zone } from "../prefs";
 import { hrefTo } from "../router";
 import { now, serverNow } from "../state";
 import { IconButton } from "../ui/bits";
@@ -48,6 +48,7 @@ function usePlayerKeys(props: Props): void {
         "<": () => player?.stepRate(-1),
         ">": () => player?.stepRate(1),
         b: () => (boxes.value = boxes.value === "on" ? "off" : "on"),
+        m: () => (sound.value = sound.value === "on" ? "off" : "on"),
         End: () => onLive(),
       };
       if (!onButton) act[" "] = act["k"]!;
@@ -101,6 +102,7 @@ export function Controls(props: Props) {
         <button type="button" class={`button live ${live ? "on" : ""}`} aria-pressed={live} onClick={onLive} disabled={live} title="Go live (End)">
           <i class="dot" data-state={live ? "live" : "disabled"} /> {live ? "Live" : "Go live"}
         </button>
+        <IconButton icon={sound.value === "on" ? "sound" : "mute"} label={`Sound ${sound.value} (M)`} pressed={sound.value === "on"} onClick={() => (sound.value = sound.value === "on" ? "off" : "on")} />
         <IconButton icon="boxes" label="Boxes (B)" pressed={boxes.value === "on"} onClick={() => (boxes.value = boxes.value === "on" ? "off" : "on")} />
         <ShareButton {...props} />
         <IconButton icon="full" label="Full screen" onClick={() => void (document.fullscreenElement ? document.exitFullscreen() : stage.current?.requestFullscreen())} />

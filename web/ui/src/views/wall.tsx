@@ -31,9 +31,9 @@ export function Wall() {
   const { items, error } = cameras.value;
   const count = items?.length ?? 4;
   const columns = width === 0 ? 1 : bestColumns(count, width, height, ASPECT, Math.min(MIN_TILE, width));
-  // Tiles are as wide as fits, but never so wide that a single row would leave the screen.
-  const rows = Math.ceil(count / columns);
-  const tileWidth = Math.max(Math.min(width / columns, MIN_TILE), Math.min(width / columns, (height / rows) * ASPECT));
+  // Tiles are as large as lets the wall fit the window; when that is too small to read, they fill the width and it scrolls.
+  const fitting = (height / Math.ceil(count / columns)) * ASPECT;
+  const tileWidth = fitting >= MIN_TILE ? Math.min(width / columns, fitting) : width / columns;
 
   return (
     <div ref={frame} class="wall">
