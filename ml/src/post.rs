@@ -51,6 +51,10 @@ impl Poster {
         if taken == 0 {
             tracing::warn!("no certificate authority found on this system: https targets cannot be reached");
         }
+        Poster::trusting(roots)
+    }
+
+    fn trusting(roots: RootCertStore) -> Poster {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the ring provider has cipher suites for the default versions")
@@ -160,3 +164,7 @@ fn clean(bytes: &[u8]) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     words.chars().filter(|c| !c.is_control()).take(REASON_LIMIT).collect()
 }
+
+#[cfg(test)]
+#[path = "post_tests.rs"]
+mod tests;
