@@ -36,5 +36,10 @@ pub use number::FragmentNumber;
 pub use time::{UnixMicros, UnixMillis};
 pub use track::{Track, TrackKind};
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(test)]
+mod purity;
 #[cfg(test)]
 mod testing;
