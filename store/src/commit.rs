@@ -3,6 +3,7 @@
 
 use crate::budget::Charge;
 use crate::catalog::{Catalog, fragments};
+use crate::faults::Faults;
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
 use crate::segments::writer::{Item, LogWriter};
@@ -63,6 +64,7 @@ pub(crate) struct Committer {
     pub(crate) catalog: Catalog,
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) clock: Clock,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) interval: Duration,
     pub(crate) group_bytes: u64,
 }
@@ -188,6 +190,7 @@ impl Committer {
             Work::Deleted(_) => None,
         });
         let group = fragments::Group { segments: self.log.unrecorded().clone(), rows: rows.collect() };
+        self.faults.check("catalog.commit").map_err(Error::of_disk)?;
         self.catalog.write_blocking(move |c| fragments::commit(c, &group))
     }
 

@@ -41,6 +41,17 @@ impl Error {
         self.source = Some(source.into());
         self
     }
+    /// What a failed write to the disk means.
+    pub(crate) fn of_disk(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let (kind, message) = match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => {
+                (Kind::LimitExceeded, "the disk is full: fragments are not recorded until there is room")
+            }
+            _ => (Kind::Unavailable, "the segment could not be written"),
+        };
+        Error::new(kind, message).with_source(error)
+    }
     /// The same with what was being done put before its message.
     pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);

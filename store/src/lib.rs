@@ -6,12 +6,17 @@
 //!
 //! What does not: protocols, HTTP, detection.
 
+#[cfg(test)]
+extern crate self as store;
+
 mod budget;
 mod catalog;
 pub mod check;
 mod commit;
 mod coverage;
 pub mod error;
+#[cfg(test)]
+mod fault_tests;
 mod faults;
 mod folder;
 pub mod follow;

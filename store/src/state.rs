@@ -325,7 +325,7 @@ impl StreamState {
     }
 
     /// A fragment of the tail.
-    pub(crate) fn from_tail(&self, number: FragmentNumber) -> Option<Arc<Fragment>> {
+    pub(crate) fn in_tail(&self, number: FragmentNumber) -> Option<Arc<Fragment>> {
         self.lock().tail.iter().rev().find(|f| f.meta.number == number).cloned()
     }
 

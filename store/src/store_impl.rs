@@ -302,6 +302,7 @@ impl Opened {
             catalog: catalog.clone(),
             notices: notices.clone(),
             clock: clock.clone(),
+            faults: faults.clone(),
             interval: Duration::from_millis(config.commit_interval_ms),
             group_bytes: config.commit_bytes,
         };

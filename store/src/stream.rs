@@ -135,7 +135,7 @@ impl Stream {
     /// What is known of one fragment.
     pub async fn fragment_meta(&self, number: FragmentNumber) -> Result<FragmentMeta, Error> {
         let id = self.id()?;
-        if let Some(fragment) = self.state.from_tail(number) {
+        if let Some(fragment) = self.state.in_tail(number) {
             return Ok(fragment.meta.clone());
         }
         self.state
@@ -149,7 +149,7 @@ impl Stream {
     /// One durable fragment with its bytes, from the tail or from a segment; its CRC is checked when it comes from disk.
     pub async fn fragment(&self, number: FragmentNumber) -> Result<Arc<Fragment>, Error> {
         let id = self.id()?;
-        if let Some(fragment) = self.state.from_tail(number) {
+        if let Some(fragment) = self.state.in_tail(number) {
             return Ok(fragment);
         }
         let shared = &self.state.shared;

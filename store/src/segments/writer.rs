@@ -324,12 +324,6 @@ enum Failure {
 impl Failure {
     fn into_error(self) -> Error {
         let (Failure::Write(error) | Failure::Sync(error)) = self;
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Error::new(Kind::LimitExceeded, "the disk is full: fragments are not recorded until there is room")
-                    .with_source(error)
-            }
-            _ => Error::new(Kind::Unavailable, "the segment could not be written").with_source(error),
-        }
+        Error::of_disk(error)
     }
 }

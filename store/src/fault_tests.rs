@@ -1,0 +1,139 @@
+//! What happens when a durable step fails.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use crate::check::{CheckOptions, check};
+use crate::{Kind, Position, Range, Store};
+use common::*;
+use media::{FragmentMeta, UnixMillis};
+use std::io::ErrorKind;
+use std::path::Path;
+
+const ALL: Range = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
+
+struct Run {
+    store: Store,
+    writer: crate::Writer,
+    at: i64,
+}
+
+impl Run {
+    async fn new(data: &Path) -> Run {
+        let store = open(data).await;
+        let stream = store.create_stream(&name("gate"), None).await.unwrap();
+        Run { writer: stream.writer(), store, at: T0 }
+    }
+    async fn write(&mut self) -> Result<FragmentMeta, crate::Error> {
+        self.at += 1000;
+        let (_, durable) = seal(&mut self.writer, fragment(&header(1280), self.at, 3, 300, None)).await;
+        durable.wait().await
+    }
+    fn fail(&self, point: &'static str, times: u32, kind: ErrorKind) {
+        self.store.inner.faults.arm(point, times, kind);
+    }
+    /// Ends the run: exactly these fragments are there, before and after a restart, and the check is clean.
+    async fn end(self, data: &Path, expected: &[FragmentMeta]) {
+        let listed = self.store.stream(&name("gate")).unwrap().fragments(ALL, Position::Start, 100).await.unwrap();
+        assert_eq!(listed, expected);
+        self.store.stop().await.unwrap();
+        let report = check(data, CheckOptions::default()).unwrap();
+        assert!(report.is_clean(), "{report}");
+        let store = open(data).await;
+        let stream = store.stream(&name("gate")).unwrap();
+        assert_eq!(stream.fragments(ALL, Position::Start, 100).await.unwrap(), expected);
+        for meta in expected {
+            stream.fragment(meta.number).await.unwrap();
+        }
+        store.stop().await.unwrap();
+        let report = check(data, CheckOptions::default()).unwrap();
+        assert!(report.is_clean(), "{report}");
+    }
+}
+
+fn files(data: &Path) -> usize {
+    std::fs::read_dir(data.join("segments")).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_what_waits_and_recovers_by_itself() {
+    for point in ["segment.write", "segment.create"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = Run::new(dir.path()).await;
+        let mut good = Vec::new();
+        if point == "segment.write" {
+            good.push(run.write().await.unwrap());
+        }
+        run.fail(point, 2, ErrorKind::StorageFull);
+        for _ in 0..2 {
+            let error = run.write().await.unwrap_err();
+            assert_eq!(error.kind(), Kind::LimitExceeded, "{error}");
+            assert!(error.to_string().contains("disk is full") && error.to_string().contains("stream gate"), "{error}");
+        }
+        let next = run.write().await.unwrap();
+        assert!(next.cause.is_some(), "the gap has a cause");
+        good.push(next);
+        good.push(run.write().await.unwrap());
+        assert_eq!(files(dir.path()), 1);
+        run.end(dir.path(), &good).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_gives_the_segment_up_and_the_group_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::new(dir.path()).await;
+    let mut good = vec![run.write().await.unwrap()];
+    run.fail("segment.sync", 1, ErrorKind::Other);
+    good.push(run.write().await.unwrap());
+    assert_eq!(files(dir.path()), 2);
+    good.push(run.write().await.unwrap());
+    assert_eq!(files(dir.path()), 2);
+    run.end(dir.path(), &good).await;
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_twice_fails_the_group_and_the_next_goes_to_a_new_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::new(dir.path()).await;
+    let mut good = vec![run.write().await.unwrap()];
+    run.fail("segment.sync", 2, ErrorKind::Other);
+    assert_eq!(run.write().await.unwrap_err().kind(), Kind::Unavailable);
+    good.push(run.write().await.unwrap());
+    assert_eq!(files(dir.path()), 3);
+    run.end(dir.path(), &good).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_catalog_takes_the_bytes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::new(dir.path()).await;
+    let mut good = vec![run.write().await.unwrap()];
+    run.fail("catalog.commit", 1, ErrorKind::StorageFull);
+    assert_eq!(run.write().await.unwrap_err().kind(), Kind::LimitExceeded);
+    good.push(run.write().await.unwrap());
+    assert_eq!(files(dir.path()), 1);
+    run.end(dir.path(), &good).await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_does_not_answer_leaves_the_fragment_for_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::new(dir.path()).await;
+    let first = run.write().await.unwrap();
+    run.fail("catalog.commit", 1, ErrorKind::Other);
+    let error = run.write().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let third = run.write().await.unwrap();
+    assert_eq!(files(dir.path()), 2);
+    run.store.stop().await.unwrap();
+    assert!(check(dir.path(), CheckOptions::default()).unwrap().is_clean());
+    let store = open(dir.path()).await;
+    let listed = store.stream(&name("gate")).unwrap().fragments(ALL, Position::Start, 100).await.unwrap();
+    assert_eq!(listed.len(), 3, "the one whose commit was in doubt is adopted");
+    assert_eq!((&listed[0], &listed[2]), (&first, &third));
+    store.stop().await.unwrap();
+    let report = check(dir.path(), CheckOptions::default()).unwrap();
+    assert!(report.is_clean(), "{report}");
+}
