@@ -19,16 +19,11 @@ pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// The store answers.
+/// The store answers, and makes durable what comes in.
 pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Error> {
-    match timeout(READY, shared.door.ready()).await {
-        Ok(Ok(())) => Ok("ready\n"),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "not ready");
-            Err(Error::unavailable("not_ready", "the store does not answer", 2))
-        }
-        Err(_) => Err(Error::unavailable("not_ready", "the store does not answer in time", 2)),
-    }
+    let late = || Error::unavailable("not_ready", "the store does not answer in time", 2);
+    let answer = timeout(READY, shared.door.ready()).await.unwrap_or_else(|_| Err(late()));
+    answer.map(|()| "ready\n").inspect_err(|error| tracing::warn!(reason = error.message, "not ready"))
 }
 
 /// Prometheus text.

@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod extract;
 mod health;
+mod hls;
 mod page;
 mod routes;
 mod rules;

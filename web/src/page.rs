@@ -82,7 +82,7 @@ fn escaped(text: &str) -> String {
 /// A file of the page, or 404: where everything ends up that no route names.
 pub(crate) async fn asset(caller: Caller, method: Method, uri: Uri) -> Result<Response, Error> {
     caller.server()?;
-    let path = uri.path().trim_start_matches('/');
+    let path = uri.path().strip_prefix('/').unwrap_or_default();
     let file = match path {
         "" => Dist::get("index.html"),
         path if path.starts_with("v1/") || path.starts_with("p/") => None,

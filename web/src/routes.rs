@@ -6,7 +6,7 @@ use crate::{
     auth::{self, access::Action, session},
     cameras,
     error::Error,
-    events, health, page, rules,
+    events, health, hls, page, rules,
     state::Shared,
     streams, targets, whep,
 };
@@ -66,6 +66,9 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/v1/streams/{name}/fragments", Action::ReadMedia, || get(streams::fragments)),
     route(Method::GET, "/v1/streams/{name}/fragments/{number}", Action::ReadMedia, || get(streams::fragment)),
     route(Method::GET, "/v1/streams/{name}/detections", Action::ReadMedia, || get(streams::detections)),
+    route(Method::GET, "/v1/streams/{name}/hls/{file}", Action::Play, || get(hls::of_stream)),
+    route(Method::POST, "/v1/streams/{name}/playback", Action::Watch, || post(hls::playback)),
+    route(Method::GET, "/p/{token}/{file}", Action::Play, || get(hls::of_token)),
     route(Method::POST, "/v1/streams/{name}/whep", Action::Watch, || post(whep::play)),
     route(Method::DELETE, "/v1/whep/{id}", Action::Watch, || delete(whep::close)),
     route(Method::GET, "/v1/alerts", Action::Read, || get(alerts::list)),

@@ -103,7 +103,7 @@ impl AcceptTask {
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (router, stop) = (self.router.clone(), self.stop.clone());
         let task = async move {
-            if let Err(error) = connection(stream, peer, router, stop).await {
+            if let Err(error) = connection(stream, peer, router, stop, HEAD_TIMEOUT).await {
                 debug!(%error, "connection ended");
             }
             drop(permit);
@@ -117,6 +117,7 @@ async fn connection(
     peer: SocketAddr,
     router: Router,
     stop: CancellationToken,
+    head_timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let ends = Ends { peer, local: stream.local_addr()? };
@@ -127,7 +128,7 @@ async fn connection(
         router.clone().oneshot(request.map(Body::new))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -139,7 +140,7 @@ async fn connection(
     let mut serving = std::pin::pin!(serving);
     // hyper times the head of an HTTP/1.1 request, but not the bytes that tell the two versions apart.
     let first = async {
-        sleep(HEAD_TIMEOUT).await;
+        sleep(head_timeout).await;
         if asked.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -151,4 +152,35 @@ async fn connection(
     }
     serving.as_mut().graceful_shutdown();
     timeout(DRAIN, serving).await.unwrap_or(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// What the server answers to these bytes until it closes the connection.
+    async fn answer_to(bytes: &[u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let serving = connection(stream, peer, router, CancellationToken::new(), Duration::from_millis(200));
+        client.write_all(bytes).await.unwrap();
+        let read = async {
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.map(|_| text).unwrap_or_default()
+        };
+        let (_, text) = timeout(Duration::from_secs(5), async { tokio::join!(serving, read) }).await.expect("closed");
+        text
+    }
+
+    #[tokio::test]
+    async fn slow_heads_do_not_hold_connections() {
+        for start in ["", "G", "PRI * HT", "GET / HTTP/1.1\r\nHost: x\r\nX: "] {
+            assert!(!answer_to(start.as_bytes()).await.contains("here"), "{start:?}");
+        }
+        assert!(answer_to(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.contains("here"), "then closed when idle");
+    }
 }

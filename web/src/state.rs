@@ -3,6 +3,7 @@
 use crate::{
     App,
     auth::{Auth, access::Door},
+    hls,
     page::Page,
 };
 use media::UnixMillis;
@@ -17,6 +18,7 @@ const MOST_EVENT_STREAMS: usize = 128;
 pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) auth: Auth,
+    pub(crate) hls: hls::Shared,
     pub(crate) page: Page,
     /// One permit: changes that look before they write go one after another.
     pub(crate) edits: Semaphore,
@@ -33,6 +35,7 @@ impl Shared {
         Ok(Arc::new(Shared {
             door: Door::new(app),
             auth,
+            hls: hls::Shared::default(),
             page: Page::open(),
             edits: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(MOST_EVENT_STREAMS)),

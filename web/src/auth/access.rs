@@ -8,6 +8,9 @@ use media::{Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName
 use std::sync::Arc;
 use store::{Kind, Position, Range, Span, Stream};
 
+/// Media that comes in is durable in less than this, or something is wrong with the disk.
+const COMMIT_MS: i64 = 60_000;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Principal {
@@ -58,6 +61,7 @@ pub(crate) fn authorise(principal: &Principal, action: Action, object: Object) -
         Principal::Root(_) => return yes,
         Principal::Playback(playback) => playback,
     };
+    admit(principal, action)?;
     match (action, object) {
         (Action::Public, _) => yes,
         (Action::Play, Object::Stream(id)) if id == playback.stream => yes,
@@ -68,8 +72,20 @@ pub(crate) fn authorise(principal: &Principal, action: Action, object: Object) -
             }
         }
         (Action::Play, Object::Stream(_) | Object::Span(..)) => Err(no_stream()),
-        _ => Err(Error::forbidden("a playback token only plays its own stream")),
+        _ => Err(only_plays()),
     }
+}
+
+/// What can be said before the object is known, and is said before a body is read: whether such a principal ever may.
+pub(super) fn admit(principal: &Principal, action: Action) -> Result<(), Error> {
+    match (principal, action) {
+        (Principal::Root(_), _) | (_, Action::Public | Action::Play) => Ok(()),
+        (Principal::Playback(_), _) => Err(only_plays()),
+    }
+}
+
+fn only_plays() -> Error {
+    Error::forbidden("a playback token only plays its own stream")
 }
 
 fn no_stream() -> Error {
@@ -93,9 +109,19 @@ impl Door {
     pub(super) fn settings(&self) -> &store::Store {
         &self.app.store
     }
-    /// Whether the store answers.
-    pub(crate) async fn ready(&self) -> Result<(), store::Error> {
-        self.app.store.setting("root_access_key_id").await.map(drop)
+    /// Whether the store answers, and makes durable what comes in.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        self.app.store.setting("root_access_key_id").await?;
+        let now = self.now();
+        let receiving = self.app.store.streams().into_iter().map(|s| s.stats()).filter(|s| s.bitrate_bps > 0);
+        let late: Vec<_> = receiving.map(|s| s.last_commit_at.is_some_and(|at| at.plus(COMMIT_MS) < now)).collect();
+        // One stream may have a reason of its own (no key frame); all of them at once have not.
+        match !late.is_empty() && late.iter().all(|late| *late) {
+            true => {
+                Err(Error::unavailable("not_ready", "media comes in, but nothing was made durable for a minute", 5))
+            }
+            false => Ok(()),
+        }
     }
     /// Everything, for a principal who may act on the whole server.
     pub(super) fn server(&self, principal: &Principal, action: Action) -> Result<&App, Error> {

@@ -194,6 +194,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         let principal = principal.ok_or_else(|| Error::unauthorized("credentials are needed"))?;
         // What is in no table of actions (an unknown path, a file of the page) counts as reading the page.
         let action = parts.extensions.get::<Action>().copied().unwrap_or(Action::Page);
+        access::admit(&principal, action)?;
         Ok(Caller { shared: shared.clone(), principal, action })
     }
 }

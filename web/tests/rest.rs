@@ -1,0 +1,309 @@
+//! The catalog over REST, events as they happen, and stopping in order.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use bytes::Bytes;
+use common::{KEY, SECRET, Server, basic, record, send, take};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use serde_json::{Value, json};
+use std::time::Duration;
+use store::records::{Alert, Detection, Rate, Rule, Target};
+use tokio::time::timeout;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cameras_are_added_shown_changed_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let new = json!({"name": "door", "url": "rtsp://u:pw@127.0.0.1:9/x", "transport": "udp"});
+    let added = server.root("POST", "/v1/cameras", Some(new.clone())).await;
+    assert_eq!(added.status, 201, "{}", added.text());
+    let camera = added.json();
+    assert_eq!((camera["url"].as_str(), camera["username"].as_str()), (Some("rtsp://127.0.0.1:9/x"), Some("u")));
+    assert_eq!((camera["has_password"].as_bool(), camera["transport"].as_str()), (Some(true), Some("udp")));
+    assert!(camera["status"]["state"].is_string() && camera.get("password").is_none(), "{camera}");
+    assert_eq!(server.root("POST", "/v1/cameras", Some(new)).await.code(), "already_exists");
+    let off = server.root("PATCH", "/v1/cameras/door", Some(json!({"enabled": false}))).await;
+    assert_eq!(off.json()["enabled"], false);
+    assert_eq!(server.root("DELETE", "/v1/streams/door", None).await.code(), "has_camera");
+    let listed = server.root("GET", "/v1/cameras", None).await.json();
+    assert_eq!(listed["cameras"].as_array().unwrap().len(), 1);
+    assert_eq!(server.root("GET", "/v1/streams", None).await.json()["streams"][0]["name"], "door");
+    assert_eq!(server.root("DELETE", "/v1/cameras/door", None).await.status, 204);
+    assert_eq!(server.root("DELETE", "/v1/cameras/door", None).await.status, 404);
+    assert_eq!(server.root("DELETE", "/v1/streams/door", None).await.status, 204);
+
+    for (bad, field) in [
+        (json!({"name": "a b", "url": "rtsp://h/"}), "name"),
+        (json!({"name": "a", "url": "rtsp://h/", "colour": 1}), "colour"),
+        (json!({"name": "a"}), "url"),
+        (json!({"name": "a", "url": "rtsp://h/", "transport": "pigeon"}), "transport"),
+        (json!({"name": "a", "url": "gst:videotestsrc"}), "url"),
+    ] {
+        let answer = server.root("POST", "/v1/cameras", Some(bad)).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(field), "{}", answer.text());
+    }
+    let typed = [("authorization", basic(KEY, SECRET)), ("content-type", "text/plain".to_owned())];
+    let typed = typed.each_ref().map(|(n, v)| (*n, v.as_str()));
+    assert_eq!(server.send("POST", "/v1/cameras", &typed, Some(Value::String("{}".into()))).await.status, 415);
+    let large = json!({"name": "a", "url": "x".repeat(70_000)});
+    assert_eq!(server.root("POST", "/v1/cameras", Some(large)).await.status, 413);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_configuration_file_says_is_not_changed_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let camera = json!({"stream": "gate", "url": "rtsp://127.0.0.1:9/", "enabled": false, "from_config": true});
+    server.store.put_camera(serde_json::from_value(camera).unwrap()).await.unwrap();
+    let target = Target {
+        name: "ops".parse().unwrap(),
+        url: "https://hooks.example/".into(),
+        secret: store::records::Secret("canary-target".into()),
+        allow_local: false,
+        from_config: true,
+    };
+    server.store.put_target(target).await.unwrap();
+    let rule = Rule {
+        name: "night".parse().unwrap(),
+        stream: "gate".parse().unwrap(),
+        classes: vec![],
+        min_score: 0.5,
+        zone: vec![],
+        cooldown_ms: 0,
+        rate: Rate::KeyFrames,
+        targets: vec!["ops".parse().unwrap()],
+        from_config: true,
+    };
+    server.store.put_rule(rule).await.unwrap();
+    let rule = json!({"name": "night", "stream": "gate", "min_score": 0.1, "cooldown_ms": 0, "rate": "key_frames"});
+    let target = json!({"name": "ops", "url": "https://elsewhere.example/", "secret": "long enough"});
+    for (method, path, body) in [
+        ("PATCH", "/v1/cameras/gate", Some(json!({"enabled": true}))),
+        ("DELETE", "/v1/cameras/gate", None),
+        ("POST", "/v1/rules", Some(rule)),
+        ("DELETE", "/v1/rules/night", None),
+        ("POST", "/v1/targets", Some(target)),
+        ("DELETE", "/v1/targets/ops", None),
+    ] {
+        let answer = server.root(method, path, body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (409, "from_config"), "{method} {path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_and_targets_are_checked_against_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    server.stream("gate").await;
+    let rule = |stream: &str, target: &str| {
+        json!({"name": "night", "stream": stream, "classes": ["person"], "min_score": 0.5, "cooldown_ms": 1000,
+            "zone": [[0.0, 0.0], [1.0, 0.0], [0.5, 1.0]], "rate": {"per_second": 2.0}, "targets": [target]})
+    };
+    let refused = server.root("POST", "/v1/rules", Some(rule("nowhere", "ops"))).await;
+    assert!(
+        refused.status == 400 && refused.text().contains("stream: there is no stream nowhere"),
+        "{}",
+        refused.text()
+    );
+    let refused = server.root("POST", "/v1/rules", Some(rule("gate", "ops"))).await;
+    assert!(refused.status == 400 && refused.text().contains("targets: there is no target ops"), "{}", refused.text());
+
+    let target = |url: &str, secret: Option<&str>, allow_local: bool| {
+        let mut target = json!({"name": "ops", "url": url, "allow_local": allow_local});
+        if let Some(secret) = secret {
+            target["secret"] = secret.into();
+        }
+        Some(target)
+    };
+    assert_eq!(
+        server.root("POST", "/v1/targets", target("https://93.184.215.14/", None, false)).await.status,
+        400,
+        "no secret"
+    );
+    for url in ["http://127.0.0.1:9/", "http://169.254.169.254/latest", "http://[::ffff:10.0.0.1]/"] {
+        let refused = server.root("POST", "/v1/targets", target(url, Some("canary-target"), false)).await;
+        assert!(refused.status == 400 && refused.text().contains("url:"), "{url}: {}", refused.text());
+    }
+    let refused =
+        server.root("POST", "/v1/targets", target("http://169.254.169.254/", Some("canary-target"), true)).await;
+    assert_eq!(refused.status, 400, "never the metadata service");
+    let added = server.root("POST", "/v1/targets", target("http://127.0.0.1:9/", Some("canary-target"), true)).await;
+    assert_eq!(added.status, 201, "{}", added.text());
+    let kept = server.root("POST", "/v1/targets", target("http://127.0.0.1:10/", None, true)).await;
+    assert_eq!(kept.status, 200, "replaced, its secret kept: {}", kept.text());
+    assert_eq!(server.store.targets().await.unwrap()[0].secret.0, "canary-target");
+
+    assert_eq!(server.root("POST", "/v1/rules", Some(rule("gate", "ops"))).await.status, 201);
+    assert_eq!(server.root("POST", "/v1/rules", Some(rule("gate", "ops"))).await.status, 200);
+    assert_eq!(server.root("GET", "/v1/rules", None).await.json()["rules"][0]["rate"], json!({"per_second": 2.0}));
+    assert_eq!(server.root("DELETE", "/v1/targets/ops", None).await.code(), "in_use");
+    assert_eq!(server.root("DELETE", "/v1/rules/night", None).await.status, 204);
+    assert_eq!(server.root("DELETE", "/v1/targets/ops", None).await.status, 204);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_come_with_their_deliveries_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let stream = server.stream("gate").await;
+    record(&stream, &take(1, 1000)).await;
+    let target = json!({"name": "ops", "url": "http://127.0.0.1:9/", "secret": "canary-target", "allow_local": true});
+    assert_eq!(server.root("POST", "/v1/targets", Some(target)).await.status, 201);
+    let fragment = stream.latest(1).await.unwrap().remove(0);
+    let time = fragment.producer_start;
+    let detection = Detection {
+        fragment: fragment.number,
+        offset_ms: 0,
+        time,
+        class: "person".into(),
+        score: 0.9,
+        bounds: [0.1, 0.1, 0.2, 0.4],
+    };
+    server.store.add_detections(&"gate".parse().unwrap(), vec![detection.clone()]).await.unwrap();
+    let id = "019aab00-0000-7000-8000-000000000001";
+    let (rule, name) = ("night".parse().unwrap(), "gate".parse().unwrap());
+    let alert = Alert { id: id.into(), rule, stream: name, detection, raised_at: common::now() };
+    let jpeg = vec![0xff, 0xd8, 1, 2, 0xff, 0xd9];
+    server.store.raise_alert(alert, jpeg.clone(), &["ops".parse().unwrap()]).await.unwrap();
+
+    let found = server
+        .root("GET", &format!("/v1/streams/gate/detections?from={}&to={}", time.0, time.0 + 1), None)
+        .await
+        .json();
+    assert_eq!(found["detections"][0]["class"], "person");
+    for path in [
+        "/v1/alerts".to_owned(),
+        "/v1/alerts?stream=gate&limit=5".into(),
+        format!("/v1/alerts?stream=gate&from={}&to={}", time.0, time.0 + 1),
+    ] {
+        let alerts = server.root("GET", &path, None).await.json();
+        assert_eq!(
+            (alerts["alerts"][0]["id"].as_str(), &alerts["alerts"][0]["deliveries"][0]["state"]),
+            (Some(id), &json!("pending")),
+            "{path}"
+        );
+    }
+    assert_eq!(server.root("GET", &format!("/v1/alerts?before={id}"), None).await.json()["alerts"], json!([]));
+    assert_eq!(server.root("GET", &format!("/v1/alerts/{id}"), None).await.json()["detection"]["class"], "person");
+    let picture = server.root("GET", &format!("/v1/alerts/{id}/snapshot.jpg"), None).await;
+    assert_eq!((picture.header("content-type"), &picture.body[..]), ("image/jpeg", &jpeg[..]));
+    assert_eq!(server.root("GET", "/v1/alerts/nothing/snapshot.jpg", None).await.status, 404);
+    let deliveries = server.root("GET", &format!("/v1/deliveries?alert={id}"), None).await.json();
+    let delivery = deliveries["deliveries"][0]["id"].as_u64().unwrap();
+    assert_eq!(server.root("POST", "/v1/deliveries/x/redrive", None).await.status, 404);
+    let again = server.root("POST", &format!("/v1/deliveries/{delivery}/redrive"), None).await;
+    assert!([204, 404, 409, 400].contains(&again.status.as_u16()), "only a dead one is driven again: {}", again.status);
+    assert_eq!(server.root("GET", "/v1/alerts?from=1", None).await.status, 400);
+    server.stop().await;
+}
+
+/// Reads an event stream until it has so many events, or it ends.
+async fn events(body: &mut hyper::body::Incoming, most: usize) -> Vec<(String, Value)> {
+    let mut text = String::new();
+    loop {
+        let events: Vec<_> = text
+            .split("\n\n")
+            .filter_map(|event| {
+                let (name, data) = event.strip_prefix("event: ")?.split_once("\ndata: ")?;
+                Some((name.to_owned(), serde_json::from_str(data).ok()?))
+            })
+            .collect();
+        if events.len() >= most {
+            return events;
+        }
+        match timeout(Duration::from_secs(10), body.frame()).await.expect("an event within ten seconds") {
+            Some(frame) => text.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap()),
+            None => return events,
+        }
+    }
+}
+
+async fn open_events(server: &Server) -> hyper::body::Incoming {
+    let request = Request::get("/v1/events").header("host", "x").header("authorization", basic(KEY, SECRET));
+    let response = send(server.address, request.body(Full::new(Bytes::new())).unwrap()).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"text/event-stream".parse().unwrap())
+    );
+    response.into_body()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_what_becomes_durable_and_end_with_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let mut body = open_events(&server).await;
+    let stream = server.stream("gate").await;
+    record(&stream, &take(2, 1000)).await;
+    let seen = events(&mut body, 3).await;
+    let fragments: Vec<_> = seen.iter().filter(|(name, _)| name == "fragment").collect();
+    let metas = stream.latest(2).await.unwrap();
+    for ((_, fields), meta) in fragments.iter().zip(&metas) {
+        assert_eq!(fields["stream"], "gate");
+        assert_eq!(fields["number"].as_str(), Some(meta.number.to_string().as_str()));
+        assert_eq!(
+            (fields["crc32c"].as_u64(), fields["bytes"].as_u64()),
+            (Some(u64::from(meta.crc32c)), Some(u64::from(meta.bytes)))
+        );
+    }
+    assert!(seen.iter().any(|(name, _)| name == "streams"), "{seen:?}");
+    let (took, rest) = tokio::join!(server.stop(), events(&mut body, 100));
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(rest.len() < 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_of_events_is_told_to_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let mut body = open_events(&server).await;
+    let stream = server.stream("gate").await;
+    // Far more than the store's channel and the sockets' buffers hold together; nothing is read meanwhile.
+    let name: media::StreamName = "gate".parse().unwrap();
+    record(&stream, &take(1, 1000)).await;
+    let fragment = stream.latest(1).await.unwrap().remove(0).number;
+    let found = |n, class: &str| {
+        let time = media::UnixMillis(n);
+        Detection { fragment, offset_ms: 0, time, class: class.to_owned(), score: 0.5, bounds: [0.0; 4] }
+    };
+    for n in 0..60 {
+        server.store.add_detections(&name, vec![found(n, &"x".repeat(4000)); 50]).await.unwrap();
+    }
+    for n in 0..1100 {
+        server.store.add_detections(&name, vec![found(n, "small")]).await.unwrap();
+    }
+    let mut told = false;
+    for _ in 0..100 {
+        let seen = events(&mut body, 200).await;
+        told |= seen.iter().any(|(name, data)| name == "resync" && data["missed"].as_u64() > Some(0));
+        if told || seen.len() < 200 {
+            break;
+        }
+    }
+    assert!(told);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_offer_is_refused_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    server.stream("gate").await;
+    let root = basic(KEY, SECRET);
+    let with = [("authorization", root.as_str()), ("content-type", "application/sdp")];
+    let offer = || Some(Value::String("this is no SDP".into()));
+    let answer = server.send("POST", "/v1/streams/gate/whep", &with, offer()).await;
+    assert!([400, 503].contains(&answer.status.as_u16()), "{}", answer.text());
+    assert!(!answer.code().is_empty());
+    assert_eq!(server.send("POST", "/v1/streams/none/whep", &with, offer()).await.status, 404);
+    let json = server.root("POST", "/v1/streams/gate/whep", Some(json!({}))).await;
+    assert_eq!(json.status, 415);
+    assert_eq!(server.root("DELETE", "/v1/whep/nothing", None).await.status, 404);
+    server.stop().await;
+}

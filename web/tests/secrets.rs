@@ -1,0 +1,59 @@
+//! Secrets pass through, and none of them is logged. A test of its own process, so that the log is this test's alone.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{KEY, SECRET, Server, basic, record, take};
+use serde_json::json;
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_ever_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter("web=trace,info").with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let stream = server.stream("gate").await;
+    record(&stream, &take(2, 1000)).await;
+    let given = json!({"access_key_id": KEY, "secret_access_key": SECRET});
+    let cookie = server.send("POST", "/v1/session", &[], Some(given)).await.header("set-cookie").to_owned();
+    let session = cookie.split(';').next().unwrap().split_once('=').unwrap().1.to_owned();
+    server.send("GET", "/v1/server", &[("authorization", &basic(KEY, "canary-guess"))], None).await;
+    let path = server.playback("gate", json!({})).await;
+    server.send("GET", &format!("{path}/media.m3u8"), &[], None).await;
+    server.send("GET", &format!("{path}x/media.m3u8"), &[], None).await;
+    let camera = json!({"name": "door", "url": "rtsp://u:canary-camera@127.0.0.1:9/x"});
+    let shown = server.root("POST", "/v1/cameras", Some(camera)).await;
+    assert_eq!(shown.status, 201, "{}", shown.text());
+    assert!(!shown.text().contains("canary"));
+    let target = json!({"name": "ops", "url": "http://127.0.0.1:9/", "secret": "canary-target", "allow_local": true});
+    let shown = server.root("POST", "/v1/targets", Some(target)).await;
+    assert_eq!(shown.status, 201, "{}", shown.text());
+    let listed = [server.root("GET", "/v1/targets", None).await, server.root("GET", "/v1/cameras", None).await];
+    assert!(listed.iter().all(|answer| !answer.text().contains("canary")));
+    server.stop().await;
+    let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(text.contains("signed in") && text.contains("answered"), "the log is the server's: {text}");
+    for secret in ["canary", session.as_str(), path.strip_prefix("/p/").unwrap()] {
+        assert!(!text.contains(secret), "{secret} in the log");
+    }
+}
