@@ -74,7 +74,7 @@ export function Alerts({ stream }: { stream: string | undefined }) {
   const [list, more, refresh] = useAlerts(stream);
   let lastDay = "";
   return (
-    <div class="narrow">
+    <div class="narrow wide">
       <header class="page-head">
         <h1>Alerts</h1>
         <label class="inline">
