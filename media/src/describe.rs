@@ -1,6 +1,6 @@
-//! What a header's tracks are, in words for people and in RFC 6381 names for players.
+//! What a header's tracks are, in words for people and in RFC 6381 names for players of its media segments.
 
-use crate::{Header, Track, TrackKind, aac::AudioSpecificConfig, h264, hevc};
+use crate::{Header, Track, TrackKind, aac::AudioSpecificConfig, fmp4, h264};
 
 /// The tracks in words, such as `H.264 High 1280×720 · AAC 48 kHz stereo`. An unknown codec goes by its Matroska ID.
 pub fn describe(header: &Header) -> String {
@@ -8,10 +8,10 @@ pub fn describe(header: &Header) -> String {
     tracks.join(" · ")
 }
 
-/// The codecs of the tracks that players name, as a list after RFC 6381: `avc1.64001f,mp4a.40.2`.
+/// The codecs of the tracks that media segments show ([`crate::fmp4`]), as a list after RFC 6381:
+/// `avc1.64001f,mp4a.40.2`. A player refuses a list with a codec it does not know, so others are not in it.
 pub fn codecs(header: &Header) -> String {
-    let names: Vec<String> = header.tracks.iter().filter_map(codec_name).collect();
-    names.join(",")
+    fmp4::codec_strings(header).join(",")
 }
 
 fn describe_track(track: &Track) -> String {
@@ -107,21 +107,6 @@ fn profile_word(profile_idc: u8, constraint: u8) -> Option<&'static str> {
     })
 }
 
-fn codec_name(track: &Track) -> Option<String> {
-    if track.is_h264() {
-        return h264::Avcc::parse(&track.codec_private).ok().map(|avcc| h264::codec_string(&avcc));
-    }
-    match track.codec_id.as_str() {
-        "V_MPEGH/ISO/HEVC" => hevc::codec_string(&track.codec_private),
-        Track::AAC => AudioSpecificConfig::parse(&track.codec_private).ok().map(|config| config.codec_string()),
-        "A_OPUS" => Some("opus".to_owned()),
-        "A_FLAC" => Some("fLaC".to_owned()),
-        "A_MPEG/L3" => Some("mp4a.6B".to_owned()),
-        "V_VP8" => Some("vp8".to_owned()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +145,6 @@ mod tests {
         let header = mkv::write_header(&[hevc, pcmu, opus, odd, broken]);
         let words = "H.265 1920×1080 · G.711 µ-law 8 kHz mono · Opus 48 kHz 6 channels · D_X · H.264";
         assert_eq!(describe(&header), words);
-        assert_eq!(codecs(&header), "opus");
+        assert_eq!(codecs(&header), "", "none of them is shown");
     }
 }

@@ -12,7 +12,7 @@ mod timing;
 pub use init::init;
 pub use segment::segment;
 
-use crate::{Header, Track, TrackKind, aac::AudioSpecificConfig, h264, mkv};
+use crate::{Header, Track, TrackKind, aac::AudioSpecificConfig, h264, hevc, mkv};
 use bytes::Bytes;
 
 #[cfg(test)]
@@ -66,6 +66,16 @@ impl Shown<'_> {
 /// The tracks that are shown, in the header's order: all that have a codec and a configuration MP4 can carry.
 fn shown(header: &Header) -> Vec<Shown<'_>> {
     header.tracks.iter().filter_map(|track| Some(Shown { track, codec: codec(track)? })).collect()
+}
+
+/// The tracks' codecs after RFC 6381.
+pub(crate) fn codec_strings(header: &Header) -> Vec<String> {
+    let name = |shown: Shown<'_>| match &shown.codec {
+        Codec::H264 { avcc, .. } => h264::Avcc::parse(avcc).ok().map(|avcc| h264::codec_string(&avcc)),
+        Codec::H265 => hevc::codec_string(&shown.track.codec_private),
+        Codec::Aac(config) => Some(config.codec_string()),
+    };
+    shown(header).into_iter().filter_map(name).collect()
 }
 
 fn codec(track: &Track) -> Option<Codec> {
