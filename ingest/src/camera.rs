@@ -69,6 +69,8 @@ pub(crate) struct CameraTask {
     /// Carried from session to session: how far the camera's clock is ahead of arrival.
     pub(crate) lead_us: i64,
     pub(crate) was_live: bool,
+    /// Logged last.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl CameraTask {
@@ -85,15 +87,14 @@ impl CameraTask {
                 self.shared.set(CameraState::Connecting { since: self.now() });
             }
             let began = Instant::now();
-            let session = AssertUnwindSafe(self.session()).catch_unwind().await;
+            let session = guarded(self.session()).await;
             gauge!("vidicon_camera_up", "stream" => stream.clone()).set(0.0);
             let failure = match session {
                 Ok(None) => break,
                 Ok(Some(failure)) => failure,
-                Err(panic) => {
+                Err(failure) => {
                     counter!("vidicon_camera_panics_total", "stream" => stream.clone()).increment(1);
-                    tracing::error!(%source, panic = panic_text(&*panic), "camera task panicked; it is tried again");
-                    Failure::new("protocol", "a defect of this program; its log has the details")
+                    failure
                 }
             };
             let lived = matches!(self.shared.state(), CameraState::Live { .. });
@@ -141,8 +142,10 @@ impl CameraTask {
             Ok(source) => source,
             Err(failure) => return Some(failure),
         };
-        for remark in source.remarks() {
-            tracing::info!(%remark, "remark");
+        let remarks = source.remarks();
+        if remarks != self.remarks {
+            remarks.iter().for_each(|remark| tracing::info!(%remark, "remark"));
+            self.remarks = remarks;
         }
         let stream = match self.store.stream(&self.camera.stream) {
             Ok(stream) => stream,
@@ -215,10 +218,25 @@ impl CameraTask {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+/// Runs a session; a panic in it is logged and becomes a failure like any other, so that the camera is tried again.
+async fn guarded(session: impl Future<Output = Option<Failure>>) -> Result<Option<Failure>, Failure> {
+    AssertUnwindSafe(session).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(panic = text.unwrap_or("no message"), "camera task panicked; it is tried again");
+        Failure::new("internal", "a defect of this program; its log has the details")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_failure_and_failures_pass() {
+        let panicked = guarded(async { panic!("boom {}", 1) }).await;
+        assert_eq!(panicked.expect_err("a panic").code, "internal");
+        let failure = Failure::new("lost", "x");
+        assert_eq!(guarded(async { Some(failure.clone()) }).await, Ok(Some(failure.clone())));
+        assert_eq!(guarded(async { None }).await, Ok(None));
+    }
 }

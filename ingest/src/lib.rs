@@ -49,7 +49,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// One of `bad_url`, `unresolved`, `forbidden_address`, `refused`, `timeout`, `unauthorized`, `not_found`, `not_rtsp`,
-    /// `no_supported_codec`, `lost`, `protocol`, `pipeline`, `store`.
+    /// `no_supported_codec`, `lost`, `protocol`, `pipeline`, `store`, `internal`.
     pub code: &'static str,
     /// A sentence that names what, where and why. Never holds a password.
     pub message: String,

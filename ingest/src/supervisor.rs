@@ -112,6 +112,7 @@ impl Supervisor {
             cause,
             lead_us: 0,
             was_live: false,
+            remarks: Vec::new(),
         };
         let span = tracing::info_span!(parent: None, "camera", stream = %name);
         let task = self.tasks.spawn(task.run().instrument(span));
