@@ -94,7 +94,8 @@ fn nothing_but_health_answers_without_credentials() {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let status = |path: &str| agent.get(format!("{}{path}", server.url)).call().unwrap().status().as_u16();
     assert_eq!((status("/healthz"), status("/readyz")), (200, 200));
-    for path in ["/", "/metrics", "/v1/cameras", "/v1/streams", "/v1/events", "/v1/alerts", "/assets/x.js", "/nothing"] {
+    for path in ["/", "/metrics", "/v1/cameras", "/v1/streams", "/v1/events", "/v1/alerts", "/assets/x.js", "/nothing"]
+    {
         assert_eq!(status(path), 401, "{path}");
     }
     assert_eq!(server.bytes("GET", "/metrics", None).0, 200);
