@@ -15,6 +15,8 @@ STRIDES = [8, 16, 32]
 LIMITS = [44, 84, 1e9]
 # Cells so many strides from an object's middle learn it, if they lie inside it.
 RADIUS = 1.5
+# So much of an object must be visible for it to be one to find.
+CLEAR = 0.35
 
 
 def cells():
@@ -30,6 +32,11 @@ def cells():
 ORIGINS, STRIDE_OF = cells()
 
 
+def boxes_of(objects):
+    rows = [[o["bounds"][side] for side in ("left", "top", "right", "bottom")] for o in objects]
+    return np.array(rows, np.float32).reshape(-1, 4)
+
+
 class Folder:
     """A folder that `vidicon demo-scene` wrote."""
 
@@ -38,11 +45,14 @@ class Folder:
         self.width, self.height = labels["width"], labels["height"]
         shape = (len(labels["frames"]), self.height, self.width, 3)
         self.frames = np.memmap(Path(path) / "frames.rgb", np.uint8, "r", shape=shape)
-        self.boxes, self.classes = [], []
+        self.boxes, self.classes, self.slivers = [], [], []
         for frame in labels["frames"]:
-            rows = [[o["bounds"][side] for side in ("left", "top", "right", "bottom")] for o in frame["objects"]]
-            self.boxes.append(np.array(rows, np.float32).reshape(-1, 4))
-            self.classes.append(np.array([CLASSES.index(o["class"]) for o in frame["objects"]], np.int64))
+            # What is mostly hidden or outside need not be found, and is no mistake if it is.
+            clear = [o for o in frame["objects"] if o["share"] >= CLEAR]
+            slivers = [o for o in frame["objects"] if o["share"] < CLEAR]
+            self.boxes.append(boxes_of(clear))
+            self.slivers.append(boxes_of(slivers))
+            self.classes.append(np.array([CLASSES.index(o["class"]) for o in clear], np.int64))
 
     def __len__(self):
         return len(self.frames)

@@ -111,8 +111,7 @@ def main():
         "input": {"name": "images", "shape": [1, 3, HEIGHT, WIDTH], "pixels": "bgr255", "fit": "letterbox top left, grey 114"},
         "output": {"name": "output", "layout": "yolox raw: [1, cells, 5 + classes], strides 8 16 32"},
         "classes": CLASSES,
-        "test": {"frames": len(test), "score": evaluate.SCORE, "iou": evaluate.MATCH, "codec": "H.264 veryfast zerolatency",
-                 "quality": evaluate.quality(model, test, evaluate.through_h264(test)), "ms_per_frame_1_thread": evaluate.milliseconds(model)},
+        "test": evaluate.report(model, test),
         "trained": {"pictures": seen, "minutes": options.minutes, "batch": options.batch, "seed": options.seed,
                     "frames": sum(len(Folder(folder)) for folder in options.data), "jax": jax.__version__},
     }

@@ -25,8 +25,8 @@ const WIDTH: f32 = 1280.0;
 /// The light moves on in steps, so that the background can be kept.
 const LIGHT_STEP_MS: i64 = 60_000;
 
-/// Less of a thing than this is not labelled.
-const VISIBLE_SHARE: f32 = 0.35;
+/// Less of a thing than this cannot be told from the background, and is not labelled.
+const LEAST_SHARE: f32 = 0.04;
 
 /// What a thing on the street is. A bicycle includes its rider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -60,6 +60,8 @@ pub(crate) struct Labelled {
     pub(crate) class: Class,
     /// The part of it that can be seen.
     pub(crate) bounds: Bounds,
+    /// How much of it that is, 0 to 1.
+    pub(crate) share: f32,
     /// All of it is inside the frame, and hardly any of it hidden.
     pub(crate) whole: bool,
 }
@@ -107,7 +109,7 @@ impl Scene {
         marker::paint(marker::encode(t_ms, counter), out);
     }
 
-    /// What can be seen at `t_ms`, the farthest first. Things that are mostly outside the frame or hidden are left out.
+    /// What can be seen at `t_ms`, the farthest first. Things that are outside the frame or hidden are left out.
     pub(crate) fn objects(&self, t_ms: i64) -> Vec<Labelled> {
         let actors = traffic::at(self.seed, t_ms);
         let extents: Vec<Extent> = actors.iter().map(|actor| actor.extent(self.scale())).collect();
@@ -154,7 +156,8 @@ fn label(class: Class, thing: Extent, nearer: &[Extent], frame: Extent) -> Optio
         }
     }
     let cells_of_all = (thing.right - thing.left) * (thing.bottom - thing.top) / (cell_x * cell_y);
-    if (count as f32) < VISIBLE_SHARE * cells_of_all {
+    let share = count as f32 / cells_of_all;
+    if share < LEAST_SHARE {
         return None;
     }
     let bounds = Bounds {
@@ -163,7 +166,7 @@ fn label(class: Class, thing: Extent, nearer: &[Extent], frame: Extent) -> Optio
         right: (part.left + columns.1 as f32 * cell_x).min(part.right),
         bottom: (part.top + rows.1 as f32 * cell_y).min(part.bottom),
     };
-    Some(Labelled { class, bounds, whole: part == thing && count >= CELLS * CELLS * 9 / 10 })
+    Some(Labelled { class, bounds, share, whole: part == thing && count >= CELLS * CELLS * 9 / 10 })
 }
 
 /// Things do not fill the corners of their boxes: an oval a little smaller than the box does the hiding.
