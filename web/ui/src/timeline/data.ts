@@ -55,6 +55,7 @@ export class TimelineSource {
 
   #range: View | undefined;
   #resolution = 0;
+  #view: View | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #abort: AbortController | undefined;
   #stops: (() => void)[];
@@ -62,8 +63,14 @@ export class TimelineSource {
   constructor(private readonly stream: string) {
     this.#stops = [
       events.on("fragment", (f) => {
-        if (f.stream !== stream || !this.#range || f.producer_start > this.#range.to) return;
-        this.data.value = { ...this.data.value, spans: extend(this.data.value.spans, f.producer_start, f.duration_ms, f.bytes) };
+        if (f.stream !== stream) return;
+        // What could not be read before (a stream that had just been made) may be there now.
+        if (!this.#range) return this.#reload(1000);
+        if (f.producer_start > this.#range.to) return;
+        const spans = extend(this.data.value.spans, f.producer_start, f.duration_ms, f.bytes);
+        // A new run: only the server knows what the gap before it was caused by.
+        if (spans.length > this.data.value.spans.length) this.#reload(1500);
+        this.data.value = { ...this.data.value, spans };
       }),
       events.on("detections", (d) => {
         if (d.stream === stream && this.#range) this.data.value = { ...this.data.value, detections: mergeDetections(this.data.value.detections, d.detections) };
@@ -76,6 +83,7 @@ export class TimelineSource {
 
   /** Makes sure that the view is covered; reads when it is not, once the view rests. */
   want(view: View): void {
+    this.#view = view;
     const covered = this.#range && view.from >= this.#range.from && Math.min(view.to, serverNow()) <= this.#range.to;
     const fine = spanOf(view) > this.#resolution / 8 || !this.data.value.truncated;
     if (covered && fine) return;
@@ -87,6 +95,11 @@ export class TimelineSource {
     clearTimeout(this.#timer);
     this.#abort?.abort();
     for (const stop of this.#stops) stop();
+  }
+
+  #reload(afterMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#view && void this.#load(this.#view), afterMs);
   }
 
   async #load(view: View): Promise<void> {
