@@ -1,6 +1,8 @@
 //! Figures of a stream: bitrate, frame rate, distance of key frames, whether pictures are reordered.
 
 use crate::StreamStats;
+use media::aac::AudioSpecificConfig;
+use media::h264::{self, Avcc};
 use media::{Frame, Header, HeaderId, Track, TrackKind, UnixMicros, UnixMillis};
 use std::collections::VecDeque;
 
@@ -16,6 +18,8 @@ pub(crate) struct Stats {
     last_video: Option<UnixMicros>,
     has_b_frames: bool,
     header: Option<HeaderId>,
+    /// Of the video track, where it is H.264.
+    nal_length_size: Option<u8>,
     description: Option<String>,
     pub(crate) last_commit_at: Option<UnixMillis>,
     pub(crate) dropped_gops: u64,
@@ -27,6 +31,8 @@ impl Stats {
         if self.header != Some(header.id) {
             self.header = Some(header.id);
             self.description = Some(describe(header));
+            let avcc = header.video().filter(|t| t.is_h264()).and_then(|t| Avcc::parse(&t.codec_private).ok());
+            self.nal_length_size = avcc.map(|avcc| avcc.length_size());
             self.has_b_frames = false;
             self.last_video = None;
         }
@@ -53,11 +59,17 @@ impl Stats {
             let interval = self.last_key.map(|last| (frame.time.0 - last.0) / 1000);
             self.key_interval_ms = interval.and_then(|ms| u32::try_from(ms).ok()).or(self.key_interval_ms);
             self.last_key = Some(frame.time);
-        } else if self.last_video.is_some_and(|last| frame.time < last) {
-            // In decode order a picture is shown before one that came earlier: reordering, whatever the codec.
-            self.has_b_frames = true;
+        } else if !self.has_b_frames {
+            // In decode order a picture is shown before one that came earlier: reordering, whatever the codec. Some cameras send
+            // times of decoding; there the slices tell.
+            self.has_b_frames = self.last_video.is_some_and(|last| frame.time < last) || self.has_b_slice(frame);
         }
         self.last_video = Some(frame.time);
+    }
+
+    fn has_b_slice(&self, frame: &Frame) -> bool {
+        let units = self.nal_length_size.map(|size| h264::nal_units(&frame.data, size));
+        units.into_iter().flatten().map_while(Result::ok).any(|nal| h264::is_b_slice(&nal))
     }
 
     /// The figures now.
@@ -99,17 +111,71 @@ fn describe(header: &Header) -> String {
 }
 
 fn describe_track(track: &Track) -> String {
-    let codec = match track.codec_private.as_ref() {
-        // avcC: version, profile, constraints, level (ISO/IEC 14496-15 5.3.3.1); named as in RFC 6381 3.3.
-        [1, profile, constraints, level, ..] if track.is_h264() => {
-            format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
+    let codec = match track.is_h264() {
+        true => Avcc::parse(&track.codec_private).ok().map(|avcc| h264::codec_string(&avcc)),
+        false => {
+            AudioSpecificConfig::parse(&track.codec_private).ok().filter(|_| track.is_aac()).map(|c| c.codec_string())
         }
-        // AudioSpecificConfig: the object type is in the first five bits (ISO/IEC 14496-3 1.6.2.1).
-        [first, ..] if track.is_aac() && first >> 3 != 31 => format!("mp4a.40.{}", first >> 3),
-        _ => track.codec_id.clone(),
     };
+    let codec = codec.unwrap_or_else(|| track.codec_id.clone());
     match (track.kind, track.size) {
         (TrackKind::Video, Some((width, height))) => format!("{codec} {width}x{height}"),
         _ => codec,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use bytes::Bytes;
+
+    fn frame(ms: i64, key: bool, nal: &'static [u8]) -> Frame {
+        let data = [&(nal.len() as u32).to_be_bytes(), nal].concat();
+        Frame { track: 1, time: UnixMicros(ms * 1000), key, data: data.into() }
+    }
+
+    fn header() -> Header {
+        media::mkv::write_header(&[Track {
+            number: 1,
+            kind: TrackKind::Video,
+            codec_id: Track::H264.to_owned(),
+            codec_private: Bytes::from_static(&[1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 4, 0x67, 0x64, 0, 0x1f, 0]),
+            size: Some((640, 480)),
+            audio: None,
+        }])
+    }
+
+    #[test]
+    fn rates_are_over_whole_seconds() {
+        let mut stats = Stats::default();
+        for ms in (0..5000).step_by(40) {
+            stats.frame(&frame(ms, ms % 1000 == 0, &[0x41; 996]), true, UnixMillis(ms));
+        }
+        let seen = stats.snapshot(UnixMillis(5000), 7);
+        assert_eq!(
+            (seen.bitrate_bps, seen.fps, seen.key_interval_ms, seen.queued_bytes),
+            (200_000, 25.0, Some(1000), 7)
+        );
+        assert_eq!(stats.snapshot(UnixMillis(60_000), 0).bitrate_bps, 0, "nothing came lately");
+    }
+
+    #[test]
+    fn b_frames_are_seen_by_their_times_and_by_their_slices() {
+        const P: &[u8] = &[0x41, 0b1011_0000];
+        // first_mb_in_slice 0 (1), slice_type 1 = B (010).
+        const B: &[u8] = &[0x01, 0b1010_0000];
+        let seen = |frames: &[Frame]| {
+            let mut stats = Stats::default();
+            stats.header(&header());
+            frames.iter().for_each(|f| stats.frame(f, true, UnixMillis(0)));
+            stats.snapshot(UnixMillis(0), 0).has_b_frames
+        };
+        assert!(!seen(&[frame(0, true, P), frame(40, false, P), frame(80, false, P)]));
+        assert!(
+            seen(&[frame(0, true, P), frame(80, false, P), frame(40, false, P)]),
+            "shown before one that came earlier"
+        );
+        assert!(seen(&[frame(0, true, P), frame(40, false, B)]), "a camera whose times are those of decoding");
     }
 }

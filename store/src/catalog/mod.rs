@@ -6,6 +6,8 @@
 pub(crate) mod alerts;
 pub(crate) mod configs;
 pub(crate) mod detections;
+#[cfg(test)]
+mod figures;
 pub(crate) mod fragments;
 pub(crate) mod schema;
 pub(crate) mod segments;
@@ -62,7 +64,7 @@ impl Catalog {
         for _ in 0..READERS {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags).map_err(db)?;
-            connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(db)?;
+            schema::tune(&connection).map_err(db)?;
             threads.push(spawn("catalog-read", from_reader.clone(), connection)?);
         }
         Ok(Catalog { writer, reader, threads: Arc::new(Mutex::new(threads)) })

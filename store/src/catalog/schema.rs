@@ -145,13 +145,20 @@ pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    tune(connection)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // FULL: a commit is on the disk when it returns; `Durable` rests on it.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// What reading connections get too.
+pub(super) fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    // KiB of pages in memory: the inner pages of both trees at tens of millions of rows.
+    connection.pragma_update(None, "cache_size", -16_384)
 }
 
 fn create(connection: &mut Connection, store: Uuid) -> Result<(), Error> {
