@@ -137,6 +137,10 @@ async fn answer(peers: &Peers, stream: &Stream, connection: &mut TcpStream) -> s
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8099".to_owned());
     let folder = tempfile::tempdir()?;
     let config = store::Config { data: folder.path().to_owned(), ..store::Config::default() };

@@ -10,6 +10,8 @@ mod demux;
 mod dtls;
 mod fanout;
 mod ice;
+#[cfg(test)]
+mod live_tests;
 mod peer;
 mod peers;
 mod rtp;
