@@ -62,6 +62,8 @@ pub(crate) fn immutable(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use http_body_util::BodyExt;
 

@@ -240,6 +240,8 @@ pub(crate) async fn probe(caller: Caller, Body(asked): Body<Probed>) -> Result<J
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn given(url: &str, username: Option<&str>, password: Option<&str>) -> Result<Camera, String> {

@@ -110,6 +110,8 @@ fn event(name: &str, data: &Value) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

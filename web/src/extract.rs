@@ -104,6 +104,8 @@ pub(crate) fn limit(asked: Option<usize>, default: usize, most: usize) -> Result
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

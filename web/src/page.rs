@@ -85,7 +85,7 @@ pub(crate) async fn asset(caller: Caller, method: Method, uri: Uri) -> Result<Re
     let path = uri.path().strip_prefix('/').unwrap_or_default();
     let file = match path {
         "" => Dist::get("index.html"),
-        path if path.starts_with("v1/") || path.starts_with("p/") => None,
+        path if path.starts_with("v1/") || path.starts_with("p/") || path.split('/').any(|part| part == "..") => None,
         path => Dist::get(path),
     };
     let file = file.ok_or_else(|| Error::not_found("there is nothing at this path"))?;
@@ -150,6 +150,8 @@ pub(crate) async fn safe_headers(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use http_body_util::BodyExt;
 

@@ -142,6 +142,8 @@ async fn guarded(route: &'static Route, mut request: Request, next: Next) -> Res
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use std::collections::HashSet;
 

@@ -132,6 +132,8 @@ pub(crate) async fn remove(caller: Caller, Params(name): Params<String>) -> Resu
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn given(changes: Value) -> Result<Rule, String> {

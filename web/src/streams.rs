@@ -209,6 +209,8 @@ pub(crate) async fn detections(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn span(start: i64, end: i64, cause: Option<Cause>) -> Span {

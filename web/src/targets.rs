@@ -140,6 +140,8 @@ pub(crate) async fn remove(caller: Caller, Params(name): Params<String>) -> Resu
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -89,6 +89,8 @@ async fn unknown_paths_and_methods_tell_strangers_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
     let odd = [
+        "/../src/lib.rs",
+        "/assets/../../build.rs",
         "/nothing",
         "/assets/x.js",
         "/sign-in.html",
@@ -214,5 +216,51 @@ async fn guessing_is_slowed_down() {
     assert!(answer.header("retry-after").parse::<u32>().unwrap() <= 6);
     let given = json!({"access_key_id": KEY, "secret_access_key": SECRET});
     assert_eq!(server.send("POST", "/v1/session", &[], Some(given)).await.status, 429);
+    server.stop().await;
+}
+
+/// Bytes that are no HTTP, and HTTP that is odd, from a generator with a fixed seed.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_breaks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let heads = [
+        "",
+        "GET /",
+        "GET /v1/streams/",
+        "POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+        "GET /p/",
+    ];
+    let ends = [
+        "",
+        " HTTP/1.1\r\nHost: x\r\n\r\n",
+        "/index.m3u8?from=%ff HTTP/1.1\r\nHost: x\r\nCookie: vidicon_session=\u{e9};;=\r\n\r\n",
+    ];
+    for _ in 0..300 {
+        let (head, end) = (heads[random() as usize % heads.len()], ends[random() as usize % ends.len()]);
+        let middle: Vec<u8> = (0..random() % 200).map(|_| random() as u8).collect();
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        for part in [head.as_bytes(), &middle, end.as_bytes()] {
+            // The server may have hung up already.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, part).await;
+        }
+    }
+    for header in [
+        ("authorization", "Basic"),
+        ("authorization", "Bearer \u{7f}"),
+        ("authorization", "Basic !!!!"),
+        ("cookie", "vidicon_session"),
+    ] {
+        let header = (header.0, header.1.trim_end_matches('\u{7f}'));
+        assert_eq!(server.send("GET", "/v1/server", &[header], None).await.status, 401, "{header:?}");
+    }
+    assert_eq!(server.root("GET", "/v1/server", None).await.status, 200);
     server.stop().await;
 }

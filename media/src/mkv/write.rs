@@ -1,12 +1,12 @@
 //! Writing a cluster: one Timestamp and SimpleBlocks, the size known.
 
 use super::{
-    ebml::{put_id, put_size, size_len},
+    ebml::{put_id, put_size},
     error::{Error, Reason},
     id,
 };
 use crate::{Chunks, Frame, UnixMillis};
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// Block heads are cut from buffers of this size.
 const HEADS: usize = 2048;
@@ -41,13 +41,13 @@ impl ClusterWriter {
     /// must stay below 4 GiB. Otherwise the cluster is as before.
     pub fn push(&mut self, frame: &Frame) -> Result<(), Error> {
         let offset = frame.time.to_millis().0.saturating_sub(self.start.0);
-        let error = |reason| Error::new(self.bytes(), reason);
-        let relative = i16::try_from(offset).map_err(|_| error(Reason::FrameTime(offset)))?;
+        let error = || Error::new(self.bytes(), Reason::FrameTime(offset));
+        let relative = i16::try_from(offset).map_err(|_| error())?;
         if u32::try_from(self.bytes() + HEAD + frame.data.len()).is_err() {
-            return Err(error(Reason::TooLarge));
+            return Err(error());
         }
         if frame.track == 0 {
-            return Err(error(Reason::Value("a block's track number")));
+            return Err(Error::new(self.bytes(), Reason::Value("a block's track number")));
         }
         if self.heads.capacity() < HEAD {
             self.heads = BytesMut::with_capacity(HEADS);
@@ -75,15 +75,20 @@ impl ClusterWriter {
 
     /// Length in bytes that [`Self::finish`] would give now.
     pub fn bytes(&self) -> usize {
-        let body = self.body.len();
-        4 + size_len(body as u64) + body
+        self.head().len() + self.body.len()
     }
 
     /// The cluster element.
     pub fn finish(self) -> Chunks {
+        let mut cluster = Chunks::from(self.head());
+        self.body.parts().iter().for_each(|part| cluster.push(part.clone()));
+        cluster
+    }
+
+    fn head(&self) -> Bytes {
         let mut head = BytesMut::with_capacity(12);
         put_id(&mut head, id::CLUSTER);
         put_size(&mut head, self.body.len() as u64);
-        std::iter::once(head.freeze()).chain(self.body.parts().iter().cloned()).collect()
+        head.freeze()
     }
 }

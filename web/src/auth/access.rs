@@ -229,6 +229,8 @@ fn no_fragment(error: store::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use axum::http::StatusCode;
 

@@ -23,6 +23,8 @@ pub(super) fn check(parts: &Parts) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use axum::http::Request;
 

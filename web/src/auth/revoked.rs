@@ -56,6 +56,8 @@ fn hex(id: &[u8; 16]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn session(n: u8, issued_at: i64) -> Session {

@@ -129,6 +129,8 @@ fn verify(key: &Hmac<Sha256>, token: &str, kind: u8) -> Option<[u8; PAYLOAD]> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn root(secret: &str) -> Root {

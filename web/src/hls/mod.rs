@@ -217,6 +217,8 @@ pub(crate) async fn playback(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

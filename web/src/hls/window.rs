@@ -95,6 +95,8 @@ pub(crate) fn breaks(last: &FragmentMeta, next: &FragmentMeta) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use media::{Cause, FragmentNumber, HeaderId, UnixMillis};
 
