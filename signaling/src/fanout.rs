@@ -221,6 +221,7 @@ impl Feed {
     /// A feed that waits for its first picture.
     pub(crate) fn new(name: &str, stop: CancellationToken, now: Instant) -> Self {
         let condition = watch::Sender::new(Condition::Waiting);
+        metrics::counter!("vidicon_webrtc_skipped_frames_total", "stream" => name.to_owned()).increment(0);
         Feed { name: name.into(), cache: Cache::default(), viewers: Vec::new(), condition, wanted: now, stop }
     }
 

@@ -61,6 +61,10 @@ impl Peers {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store);
         tasks.spawn(task.run().instrument(tracing::info_span!("webrtc", %local)));
+        // Shown from the start, so that a dashboard tells nobody from nothing.
+        metrics::gauge!("vidicon_webrtc_peers").set(0.0);
+        metrics::counter!("vidicon_webrtc_packets_sent_total").increment(0);
+        metrics::counter!("vidicon_webrtc_nacks_total").increment(0);
         let seats = Seats::new(config.max_peers);
         let inner = Inner { config, identity, seats, local, commands, next: AtomicU64::new(1) };
         Ok(Peers { inner: Arc::new(inner) })
