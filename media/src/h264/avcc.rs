@@ -13,6 +13,10 @@ use super::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
+/// The most sets that their counts hold.
+const MAX_SPS: usize = 31;
+const MAX_PPS: usize = 255;
+
 /// A parsed decoder configuration: the parameter sets and the width of NAL unit lengths in frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Avcc {
@@ -55,8 +59,9 @@ impl Avcc {
 
     fn from_annexb(bytes: &[u8]) -> Result<Avcc, Error> {
         let units = annexb_units(&Bytes::copy_from_slice(bytes));
-        let of = |kind| units.iter().filter(|u| nal_type(u[0]) == kind).cloned().collect();
-        Self::checked(Avcc { sps: of(types::SPS), pps: of(types::PPS), length_size: 4 })
+        let of = |kind| units.iter().filter(|u| nal_type(u[0]) == kind).cloned().collect::<Vec<_>>();
+        let (sps, pps) = (countable(&of(types::SPS), MAX_SPS), countable(&of(types::PPS), MAX_PPS));
+        Self::checked(Avcc { sps, pps, length_size: 4 })
     }
 
     fn checked(self) -> Result<Avcc, Error> {
@@ -70,10 +75,7 @@ impl Avcc {
     /// Writes the record for these parameter sets, for frames with 4-byte lengths. Sets beyond what the format can
     /// count (31 and 255, of 64 KiB) are left out.
     pub fn from_parameter_sets(sps: &[Bytes], pps: &[Bytes]) -> Bytes {
-        let fitting = |sets: &[Bytes], most: usize| -> Vec<Bytes> {
-            sets.iter().filter(|s| s.len() <= usize::from(u16::MAX)).take(most).cloned().collect()
-        };
-        let (sps, pps) = (fitting(sps, 31), fitting(pps, 255));
+        let (sps, pps) = (countable(sps, MAX_SPS), countable(pps, MAX_PPS));
         let mut out = BytesMut::new();
         out.put_u8(1);
         // Profile, compatibility and level as the first SPS has them.
@@ -107,6 +109,11 @@ impl Avcc {
     pub fn length_size(&self) -> u8 {
         self.length_size
     }
+}
+
+/// Those of the sets whose lengths and number the record can hold.
+fn countable(sets: &[Bytes], most: usize) -> Vec<Bytes> {
+    sets.iter().filter(|set| set.len() <= usize::from(u16::MAX)).take(most).cloned().collect()
 }
 
 fn put_sets(out: &mut BytesMut, sets: &[Bytes]) {

@@ -47,6 +47,10 @@ fn bare_parameter_sets_are_taken_for_a_record() {
     let annexb = [&[0, 0, 0, 1], X264_HIGH, &[0, 0, 1], PPS].concat();
     let avcc = Avcc::parse(&annexb).unwrap();
     assert_eq!(avcc, Avcc::parse(&avcc_bytes()).unwrap());
+    // Found by fuzzing: more of them than a record can count.
+    let many = Avcc::parse(&[&[0, 0, 1], X264_HIGH].concat().repeat(40)).unwrap();
+    assert_eq!(many.sps().len(), 31);
+    assert_eq!(Avcc::parse(&Avcc::from_parameter_sets(many.sps(), many.pps())), Ok(many));
 }
 
 #[test]
