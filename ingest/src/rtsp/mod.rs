@@ -152,9 +152,9 @@ impl Session {
         }
     }
 
-    /// A bad packet costs a picture, not the session; anything else ends it.
+    /// A packet out of place costs a picture, not the session; anything else ends it.
     fn forgive(&mut self, error: &retina::Error) -> Result<u32, Failure> {
-        if !explain::is_about_a_packet(error) {
+        if !explain::is_forgivable(error) {
             return Err(explain::playing(error, &self.server));
         }
         self.bad_packets += 1;
