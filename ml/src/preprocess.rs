@@ -10,37 +10,37 @@ use crate::layout::Pixels;
 /// Grey of the padding, as YOLOX was trained with.
 pub const PAD: u8 = 114;
 
-/// Where the samples of one axis come from: target sample i mixes source samples `low[i]` and `high[i]`.
+/// Where the samples of one axis come from.
 #[derive(Default)]
 struct Axis {
     source: usize,
     target: usize,
-    low: Vec<u32>,
-    high: Vec<u32>,
-    /// Weight of `high`, in 1/256.
-    weight: Vec<u16>,
+    taps: Vec<Tap>,
+}
+
+/// A target sample mixes the source samples `low` and the one after it.
+#[derive(Clone, Copy)]
+struct Tap {
+    low: u32,
+    /// Weight of the one after, in 1/256.
+    weight: u32,
 }
 
 impl Axis {
-    /// Centres are aligned as OpenCV does: (i + ½) · source / target − ½, held at the edges. `halves` is 2 for chroma: the
-    /// full-size axis is mapped first, then onto samples that lie between its pixels.
+    /// Centres are aligned as OpenCV does: (i + ½) · source / target − ½, held at the edges. Chroma (where
+    /// `source` is not `full`) is mapped on the full-size axis first, then onto samples that lie between its pixels.
     fn fit(&mut self, source: usize, target: usize, full: usize) {
         if (self.source, self.target) == (source, target) {
             return;
         }
         (self.source, self.target) = (source, target);
-        self.low.clear();
-        self.high.clear();
-        self.weight.clear();
-        for i in 0..target {
+        self.taps.clear();
+        self.taps.extend((0..target).map(|i| {
             let at = (i as f64 + 0.5) * full as f64 / target as f64 - 0.5;
             let at = if source == full { at } else { (at + 0.5) / 2.0 - 0.5 };
             let at = at.clamp(0.0, (source - 1) as f64);
-            let low = at.floor();
-            self.low.push(low as u32);
-            self.high.push((low as u32 + 1).min(source as u32 - 1));
-            self.weight.push(((at - low) * 256.0).round() as u16);
-        }
+            Tap { low: at.floor() as u32, weight: ((at - at.floor()) * 256.0).round() as u32 }
+        }));
     }
 }
 
@@ -65,19 +65,34 @@ impl Channel {
     /// Fills `row` with target row `y`.
     fn scale_row(&mut self, plane: &Plane<'_>, y: usize) {
         let width = self.across.source;
-        let upper = plane.row(self.down.low[y] as usize, width);
-        let lower = plane.row(self.down.high[y] as usize, width);
-        let weight = self.down.weight[y].min(256);
-        self.mixed.clear();
+        let Tap { low, weight } = self.down.taps[y];
+        let upper = plane.row(low as usize, width);
+        let lower = plane.row((low as usize + 1).min(self.down.source - 1), width);
+        let weight = weight as u16;
+        let (step, len) = (plane.step, upper.len());
+        self.mixed.resize(len + step, 0);
         // 255 · 256 fits in 16 bits, so this runs many samples at a time.
-        self.mixed
-            .extend(upper.iter().zip(lower).map(|(a, b)| u16::from(*a) * (256 - weight) + u16::from(*b) * weight));
-        let step = plane.step;
-        let columns = self.across.low.iter().zip(&self.across.high).zip(&self.across.weight);
-        for (target, ((low, high), weight)) in self.row.iter_mut().zip(columns) {
-            let (a, b) = (u32::from(self.mixed[*low as usize * step]), u32::from(self.mixed[*high as usize * step]));
-            let weight = u32::from(*weight);
-            *target = (a * (256 - weight) + b * weight) as f32 * (1.0 / 65_536.0);
+        for ((mixed, a), b) in self.mixed.iter_mut().zip(upper).zip(lower) {
+            *mixed = u16::from(*a) * (256 - weight) + u16::from(*b) * weight;
+        }
+        // The last sample has one after it as well: itself.
+        self.mixed[len + step - 1] = self.mixed[len - 1];
+        match step {
+            1 => self.mix_across::<1>(),
+            2 => self.mix_across::<2>(),
+            _ => self.mix_across::<3>(),
+        }
+    }
+
+    /// Fills `row` from `mixed`; a step that is known lets the compiler see that both samples are there.
+    fn mix_across<const STEP: usize>(&mut self) {
+        for (target, tap) in self.row.iter_mut().zip(&self.across.taps) {
+            let Some(samples) = self.mixed.get(tap.low as usize * STEP..).and_then(|s| s.get(..=STEP)) else {
+                continue;
+            };
+            let (a, b) = (u32::from(samples[0]), u32::from(samples[STEP]));
+            // At most 255 · 2¹⁶: as a signed number it converts at once.
+            *target = (a * (256 - tap.weight) + b * tap.weight) as i32 as f32 * (1.0 / 65_536.0);
         }
     }
 }
