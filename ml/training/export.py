@@ -60,10 +60,3 @@ def model(weights):
     helper.set_model_props(made, {"names": json.dumps(CLASSES), "input": "bgr255"})
     onnx.checker.check_model(made, full_check=True)
     return made
-
-
-def weights_of(path):
-    """The folded weights in the model at `path`, the other way round."""
-    tensors = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
-    convs = [name for kind, name, _, _ in LAYERS if kind == "conv"]
-    return {name: (tensors[f"{name}.w"].transpose(2, 3, 1, 0), tensors[f"{name}.b"]) for name in convs}

@@ -68,18 +68,6 @@ def initial(seed):
     return params, stats
 
 
-def resumed(weights):
-    """Parameters and statistics that compute what the folded `weights` (see `folded`) do, to go on from."""
-    params, stats = initial(0)
-    for kind, name, inputs, settings in LAYERS:
-        if kind == "conv":
-            weight, bias = weights[name]
-            params[name]["w"], params[name]["b"] = weight * (64.0 if inputs[0] == "input" else 1.0), bias
-    for name in stats:
-        stats[name]["var"] -= 1e-3
-    return params, stats
-
-
 def forward(params, stats, pictures, training):
     """Raw grids [batch, cells, 5 + classes] (logits), and the statistics after this batch."""
     values, after = {"input": pictures.astype(jnp.float32) / 64.0}, {}

@@ -53,7 +53,7 @@ def produce(queue, paths, size, seed):
 
 def train(options):
     """The averaged parameters and their statistics, and how many pictures they saw."""
-    params, stats = net.resumed(export.weights_of(options.resume)) if options.resume else net.initial(options.seed)
+    params, stats = net.initial(options.seed)
     optimizer = optax.inject_hyperparams(optax.adamw)(learning_rate=options.rate, weight_decay=1e-4)
     state = optimizer.init(params)
     average = params
@@ -90,7 +90,6 @@ def main():
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--resume", type=Path, help="go on from this model instead of from nothing")
     parser.add_argument("--rate", type=float, default=2.5e-3, help="the learning rate at its peak")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
