@@ -138,6 +138,10 @@ impl StreamState {
         let error = Error::new(Kind::NotFound, "the stream was deleted");
         waiting.into_values().for_each(|sealed| sealed.fail(&error));
         self.hub.close();
+        // The metrics facade cannot take a gauge back: it rests at 0, where no alarm rings, until the exporter drops what is idle.
+        for gauge in ["vidicon_fragment_age_seconds", "vidicon_queue_bytes"] {
+            metrics::gauge!(gauge, "stream" => self.name().to_string()).set(0.0);
+        }
         // Wakes those that wait for a newer fragment; they see that it is closed.
         self.newest.send_modify(|_| {});
         // Wakes those that wait for room; their next look finds it closed.
