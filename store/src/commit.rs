@@ -75,7 +75,11 @@ impl Committer {
         let run = move || {
             let _span = tracing::info_span!("commit").entered();
             tracing::debug!("started");
-            self.run();
+            // Nothing is recorded without this thread: a process that cannot record must not look alive. What was acknowledged is safe.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run())).is_err() {
+                tracing::error!("the commit thread panicked; the process is aborted");
+                std::process::abort();
+            }
             tracing::debug!("ended");
             drop(keep);
         };

@@ -212,6 +212,34 @@ async fn a_re_sent_fragment_is_shown_once() {
 }
 
 #[tokio::test]
+async fn a_number_of_one_stream_gives_nothing_of_another() {
+    // Invariant 8.
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let (a, b) =
+        (store.create_stream(&name("a"), None).await.unwrap(), store.create_stream(&name("b"), None).await.unwrap());
+    let of_a = record(&mut a.writer(), fragment(&header(1280), T0, 3, 100, None)).await;
+    record(&mut b.writer(), fragment(&header(640), T0, 3, 100, None)).await;
+    assert_eq!(b.fragment(of_a.number).await.unwrap_err().kind(), Kind::NotFound, "same counter, other number");
+    assert_eq!(b.header(of_a.header).await.unwrap_err().kind(), Kind::NotFound);
+    store.stop().await.unwrap();
+    // Nor when the catalog is made to point at the other stream's record.
+    let catalog = rusqlite::Connection::open(dir.path().join("catalog.sqlite")).unwrap();
+    let stolen = "UPDATE fragments SET (segment, place, bytes, crc32c, header, random, server_start) =
+        (SELECT segment, place, bytes, crc32c, header, random, server_start FROM fragments WHERE stream = 1) WHERE stream = 2;
+        INSERT INTO headers SELECT 2, id, bytes FROM headers WHERE stream = 1";
+    catalog.execute_batch(stolen).unwrap();
+    catalog.close().unwrap();
+    let report = store::check::check(dir.path(), store::check::CheckOptions::default()).unwrap();
+    assert!(report.problems.iter().any(|(invariant, _)| *invariant == 8), "{report}");
+    let store = open(dir.path()).await;
+    assert!(store.stream(&name("a")).unwrap().fragment(of_a.number).await.is_ok());
+    let error = store.stream(&name("b")).unwrap().fragment(of_a.number).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    store.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn with_two_sessions_fragments_become_durable_in_the_order_of_their_numbers() {
     // Invariant 2.
     let dir = tempfile::tempdir().unwrap();

@@ -163,8 +163,10 @@ impl Walk<'_> {
                     format!("stream {} fragment {}: no record starts at {}", row.stream, row.meta.number, row.place),
                 );
             }
-            let row = rows.next_if(|row| row.place.offset == entry.offset);
-            self.entry(id, &entry, row, &mut described)?;
+            // One row each, in a sound store.
+            let of_entry: Vec<_> =
+                std::iter::from_fn(|| rows.next_if(|row| row.place.offset == entry.offset)).collect();
+            self.entry(id, &entry, &of_entry, &mut described)?;
         }
         let why = match scan.end() {
             End::Torn(why) => why.to_string(),
@@ -187,7 +189,7 @@ impl Walk<'_> {
         &mut self,
         segment: u64,
         entry: &Entry,
-        row: Option<fragments::Placed>,
+        rows: &[fragments::Placed],
         described: &mut Described,
     ) -> Result<(), Error> {
         let head = &entry.head;
@@ -201,17 +203,18 @@ impl Walk<'_> {
                 described.headers.insert((head.stream, head.header));
                 self.header(segment, entry)?;
             }
-            RecordKind::Fragment => self.fragment(segment, head, entry.offset, row.as_ref(), described),
+            RecordKind::Fragment => self.fragment(segment, head, entry.offset, rows, described),
             RecordKind::Deleted => {}
         }
-        if head.kind != RecordKind::Fragment
-            && let Some(row) = row
-        {
-            self.report.checked(1, 1);
-            self.report.problem(
-                1,
-                format!("stream {} fragment {}: another record starts at {}", row.stream, row.meta.number, row.place),
-            );
+        if head.kind != RecordKind::Fragment {
+            for row in rows {
+                let what = format!(
+                    "stream {} fragment {}: another record starts at {}",
+                    row.stream, row.meta.number, row.place
+                );
+                self.report.checked(1, 1);
+                self.report.problem(1, what);
+            }
         }
         Ok(())
     }
@@ -229,14 +232,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn fragment(
-        &mut self,
-        segment: u64,
-        head: &Head,
-        offset: u64,
-        row: Option<&fragments::Placed>,
-        described: &Described,
-    ) {
+    fn fragment(&mut self, segment: u64, head: &Head, offset: u64, rows: &[fragments::Placed], described: &Described) {
         let report = &mut self.report;
         let number = head.meta().number;
         let at = format!("stream {} fragment {number} (segment {segment:016x} offset {offset})", head.stream);
@@ -248,18 +244,20 @@ impl Walk<'_> {
                 report.problem(2, format!("{at}: it stands behind counter {last}"));
             }
         }
-        let Some(row) = row else {
+        if rows.is_empty() {
             self.unreferenced += 1;
             return;
-        };
-        report.checked(1, 1);
-        report.checked(5, 1);
-        report.checked(8, 1);
-        if row.stream != head.stream {
-            report.problem(8, format!("{at}: its row is of stream {}", row.stream));
-        } else if row.meta != head.meta() {
-            report.problem(1, format!("{at}: record and row differ"));
         }
+        for row in rows {
+            report.checked(1, 1);
+            report.checked(8, 1);
+            if row.stream != head.stream {
+                report.problem(8, format!("{at}: a row of stream {} points at it", row.stream));
+            } else if row.meta != head.meta() {
+                report.problem(1, format!("{at}: record and row differ"));
+            }
+        }
+        report.checked(5, 1);
         if !described.headers.contains(&(head.stream, head.header)) {
             report.problem(5, format!("{at}: its header does not stand before it in its segment"));
         }

@@ -57,7 +57,7 @@ pub fn header(width: u32) -> Arc<Header> {
         number: 1,
         kind: TrackKind::Video,
         codec_id: Track::H264.to_owned(),
-        codec_private: Bytes::from_static(&[1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 0, 1, 0, 0]),
+        codec_private: Bytes::from_static(&[1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 4, 0x67, 0x64, 0, 0x1f, 0]),
         size: Some((width, 720)),
         audio: None,
     }])
