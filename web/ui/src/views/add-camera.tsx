@@ -1,6 +1,7 @@
 // Adding a camera: look at it first, then pull it.
 
 import { useState } from "preact/hooks";
+import { splitCredentials, suggestName } from "../address";
 import type { Failure, NewCamera, Probe, Transport } from "../api";
 import { api, messageOf } from "../client";
 import { fps } from "../format";
@@ -21,31 +22,6 @@ interface Draft {
 
 const EMPTY: Draft = { name: "", url: "", username: "", password: "", transport: "tcp" };
 
-/** A pasted `rtsp://user:password@host/…` is taken apart, so that the password is not stored as part of the address. */
-export function splitCredentials(url: string): Partial<Draft> {
-  const match = /^(rtsps?:\/\/)([^/@]*)@(.*)$/i.exec(url);
-  if (!match) return { url };
-  const [user = "", ...rest] = match[2]!.split(":");
-  const decode = (text: string): string => {
-    try {
-      return decodeURIComponent(text);
-    } catch {
-      return text;
-    }
-  };
-  return { url: match[1]! + match[3]!, username: decode(user), password: decode(rest.join(":")) };
-}
-
-/** A name from the address, until the user gives one. */
-function suggestName(url: string): string {
-  const host = /^rtsps?:\/\/([^/:]+)/i.exec(url)?.[1] ?? "";
-  const taken = new Set((cameras.peek().items ?? []).map((camera) => camera.name));
-  const base = host && /[a-z]/i.test(host) ? host.split(".")[0]!.replace(/[^A-Za-z0-9_.-]/g, "-") : "camera";
-  let name = base;
-  for (let i = 2; taken.has(name); i++) name = `${base}-${i}`;
-  return name;
-}
-
 function source(draft: Draft): Omit<NewCamera, "name"> {
   return { url: draft.url, transport: draft.transport, ...(draft.username ? { username: draft.username } : {}), ...(draft.password ? { password: draft.password } : {}) };
 }
@@ -59,7 +35,7 @@ export function AddCamera() {
   const change = (part: Partial<Draft>): void => {
     setDraft((old) => {
       const next = { ...old, ...part };
-      return named || part.name !== undefined ? next : { ...next, name: next.url ? suggestName(next.url) : "" };
+      return named || part.name !== undefined ? next : { ...next, name: next.url ? suggestName(next.url, (cameras.peek().items ?? []).map((camera) => camera.name)) : "" };
     });
     if (!("name" in part)) setLook({ state: "none" });
   };
