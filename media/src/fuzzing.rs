@@ -1,6 +1,6 @@
 //! Bodies of the fuzz targets in `media/fuzz`: bytes in, no panic, and what must hold of the result.
 //!
-//! They live here so that the tests below run each of them over random bytes on the stable toolchain too.
+//! To run one: `cargo +nightly fuzz run mkv_header` in `media/`. They live here so that the tests below run each of them over random bytes on the stable toolchain too.
 
 use crate::{
     Chunks, Event, Fragment, FragmentMeta, FragmentNumber, Frame, Header, Start, Track, TrackKind, UnixMicros,

@@ -146,9 +146,14 @@ pub(crate) fn put_id(out: &mut BytesMut, id: u32) {
     out.put_slice(&id.to_be_bytes()[skip..]);
 }
 
+/// How many bytes [`put_size`] writes.
+pub(crate) fn size_len(size: u64) -> usize {
+    (1..8).find(|len| size < unknown_value(*len)).unwrap_or(8)
+}
+
 /// Writes a size in as few bytes as hold it. Sizes are lengths in memory, so they are far below 2^56.
 pub(crate) fn put_size(out: &mut BytesMut, size: u64) {
-    let len = (1..8).find(|len| size < unknown_value(*len)).unwrap_or(8);
+    let len = size_len(size);
     let marked = size | 1u64 << (7 * len);
     out.put_slice(&marked.to_be_bytes()[8 - len..]);
 }

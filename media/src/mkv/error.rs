@@ -37,9 +37,12 @@ pub enum Reason {
     /// Lace sizes do not add up.
     #[error("a block whose lace sizes do not fit it")]
     Lacing,
-    /// A frame is more than about 32 seconds from the start of its cluster, or the cluster is over 4 GiB.
+    /// A frame is more than about 32 seconds, an int16 of ms, from the start of its cluster.
     #[error("a frame {0} ms from the start of its cluster does not fit it")]
     FrameTime(i64),
+    /// With one more frame, a cluster would take 4 GiB.
+    #[error("a cluster of 4 GiB")]
+    TooLarge,
 }
 
 impl Error {

@@ -1,12 +1,12 @@
 //! Writing a cluster: one Timestamp and SimpleBlocks, the size known.
 
 use super::{
-    ebml::{put_id, put_size},
+    ebml::{put_id, put_size, size_len},
     error::{Error, Reason},
     id,
 };
 use crate::{Chunks, Frame, UnixMillis};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 /// Block heads are cut from buffers of this size.
 const HEADS: usize = 2048;
@@ -41,13 +41,13 @@ impl ClusterWriter {
     /// must stay below 4 GiB. Otherwise the cluster is as before.
     pub fn push(&mut self, frame: &Frame) -> Result<(), Error> {
         let offset = frame.time.to_millis().0.saturating_sub(self.start.0);
-        let error = || Error::new(self.bytes(), Reason::FrameTime(offset));
-        let relative = i16::try_from(offset).map_err(|_| error())?;
+        let error = |reason| Error::new(self.bytes(), reason);
+        let relative = i16::try_from(offset).map_err(|_| error(Reason::FrameTime(offset)))?;
         if u32::try_from(self.bytes() + HEAD + frame.data.len()).is_err() {
-            return Err(error());
+            return Err(error(Reason::TooLarge));
         }
         if frame.track == 0 {
-            return Err(Error::new(self.bytes(), Reason::Value("a block's track number")));
+            return Err(error(Reason::Value("a block's track number")));
         }
         if self.heads.capacity() < HEAD {
             self.heads = BytesMut::with_capacity(HEADS);
@@ -75,20 +75,15 @@ impl ClusterWriter {
 
     /// Length in bytes that [`Self::finish`] would give now.
     pub fn bytes(&self) -> usize {
-        self.head().len() + self.body.len()
+        let body = self.body.len();
+        4 + size_len(body as u64) + body
     }
 
     /// The cluster element.
     pub fn finish(self) -> Chunks {
-        let mut cluster = Chunks::from(self.head());
-        self.body.parts().iter().for_each(|part| cluster.push(part.clone()));
-        cluster
-    }
-
-    fn head(&self) -> Bytes {
         let mut head = BytesMut::with_capacity(12);
         put_id(&mut head, id::CLUSTER);
         put_size(&mut head, self.body.len() as u64);
-        head.freeze()
+        std::iter::once(head.freeze()).chain(self.body.parts().iter().cloned()).collect()
     }
 }
