@@ -22,7 +22,7 @@ export interface HlsEvents {
   /** One sentence: playback cannot go on. */
   failed: (message: string) => void;
   /** The media segments of the playlist, at the first load and at every reload. */
-  segments?: (segments: TimedSegment[], hls: Hls) => void;
+  segments?: (segments: TimedSegment[]) => void;
 }
 
 /** Attaches a playlist to a video until the signal aborts. */
@@ -47,7 +47,7 @@ export async function attachHls(video: HTMLVideoElement, url: string, config: Pa
     else events.failed(sentence(data));
   });
   hls.on(HlsClass.Events.LEVEL_LOADED, (_event, { details }) => {
-    events.segments?.(details.fragments.map(({ start, duration, programDateTime }) => ({ start, duration, programDateTime })), hls);
+    events.segments?.(details.fragments.map(({ start, duration, programDateTime }) => ({ start, duration, programDateTime })));
   });
   signal.addEventListener("abort", () => hls.destroy(), { once: true });
   hls.loadSource(url);

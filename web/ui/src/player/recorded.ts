@@ -108,14 +108,17 @@ export class RecordedPlayer {
       this.state.value = "paused";
     };
     try {
-      const segments = (found: TimedSegment[], hls: Hls): void => {
+      const segments = (found: TimedSegment[]): void => {
         const first = this.#segments.length === 0;
         this.#segments = found;
         if (!first) return;
         if (found.length === 0) return fail("Nothing is recorded here.");
         // A moment in a gap becomes the first picture after it; one after all pictures, the last second.
         const last = found[found.length - 1]!;
-        hls.startLoad(mediaTimeOf(found, at) ?? Math.max(0, last.start + last.duration - 1));
+        const target = mediaTimeOf(found, at) ?? Math.max(0, last.start + last.duration - 1);
+        // Once there is a media timeline to seek on: hls.js has begun with the first segment, and goes on from here.
+        const seek = (): void => void (this.video.currentTime = target);
+        this.video.addEventListener("loadedmetadata", seek, { signal: stop.signal, once: true });
         this.setRate(this.rate.value);
         if (play) void this.video.play().catch(() => undefined);
       };

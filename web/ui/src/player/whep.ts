@@ -22,10 +22,12 @@ export async function playWhep(stream: string, video: HTMLVideoElement, signal: 
   const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   let resource: string | undefined;
   const close = (): void => {
-    connection.close();
     if (video.srcObject) video.srcObject = null;
-    // `keepalive` lets the request outlive the page.
-    if (resource) void fetch(resource, { method: "DELETE", keepalive: true }).catch(() => undefined);
+    if (!resource) return connection.close();
+    // The request first: after a DTLS good-bye the server no longer knows the session. `keepalive` lets it outlive the page.
+    void fetch(resource, { method: "DELETE", keepalive: true })
+      .catch(() => undefined)
+      .finally(() => connection.close());
     resource = undefined;
   };
   signal.addEventListener("abort", close, { once: true });
