@@ -9,9 +9,9 @@ const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5
 
 /// Starts logging to standard error.
 pub(crate) fn logs(filter: &str, format: LogFormat) -> Result<(), String> {
-    // The RTSP library reports single packets at `info`; what matters of them is counted and logged by `ingest`. A filter
-    // that names it comes later and wins.
-    let with_quiet = format!("retina=error,{filter}");
+    // The RTSP library reports single packets at `info`, and the DTLS library warns of extensions that every browser sends;
+    // what matters of them is counted and logged by `ingest` and `signaling`. A filter that names them comes later and wins.
+    let with_quiet = format!("retina=error,rtc_dtls=error,{filter}");
     let filter = EnvFilter::try_new(with_quiet).map_err(|e| format!("log: {filter:?} is no log filter: {e}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

@@ -5,18 +5,9 @@ use super::{Config, ConfigError};
 use std::path::Path;
 use toml::{Table, Value};
 
-/// Variables that mean something else, or are read by clap.
-const NOT_KEYS: [&str; 9] = [
-    "VIDICON_DATA",
-    "VIDICON_LISTEN",
-    "VIDICON_CONFIG",
-    "VIDICON_LOG",
-    "VIDICON_LOG_FORMAT",
-    "VIDICON_ROOT_ACCESS_KEY_ID",
-    "VIDICON_ROOT_SECRET_ACCESS_KEY",
-    "VIDICON_SHARED",
-    "VIDICON_ONNXRUNTIME",
-];
+/// Keys without a table that a variable may set. Others of one level are none of ours: Kubernetes, for one, gives the
+/// pods beside a service called `vidicon` variables such as `VIDICON_PORT`. (`VIDICON_DATA` and the like are read by clap.)
+const TOP_LEVEL: [&str; 3] = ["cameras", "rules", "targets"];
 
 /// Parses the file, then applies the variables one by one, so that an error names the one that caused it.
 pub(super) fn parse(
@@ -28,10 +19,10 @@ pub(super) fn parse(
     let mut table: Table = toml::from_str(text).map_err(|e| in_file(file, text, &e))?;
     for (name, value) in variables {
         let Some(path) = name.strip_prefix("VIDICON_") else { continue };
-        if NOT_KEYS.contains(&name.as_str()) || name.starts_with("VIDICON_TEST_") {
+        let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+        if path.len() == 1 && !TOP_LEVEL.contains(&path[0].as_str()) {
             continue;
         }
-        let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
         set(&mut table, &path, literal(&value));
         config = table.clone().try_into().map_err(|e| in_variable(&name, &e))?;
     }

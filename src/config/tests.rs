@@ -35,6 +35,7 @@ fn the_environment_goes_over_the_file_and_is_named_when_wrong() {
     assert_eq!(config.store.commit_interval_ms, 100);
     let error = from(text, &[("VIDICON_STORE__COMMIT_INTERVAL", "100")]).expect_err("unknown key");
     assert!(error.contains("VIDICON_STORE__COMMIT_INTERVAL") && error.contains("`commit_interval_ms`"), "{error}");
+    assert!(from(text, &[("VIDICON_PORT", "tcp://192.0.2.1:80")]).is_ok(), "what Kubernetes sets is none of ours");
     let error = from(text, &[("VIDICON_STORE__TAIL_BYTES", "lots")]).expect_err("ill-typed");
     assert!(error.contains("VIDICON_STORE__TAIL_BYTES"), "{error}");
 }

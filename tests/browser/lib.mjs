@@ -20,7 +20,7 @@ export const missingFarm = missing || (existsSync(path.join(SHARED, 'tools/camfa
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Calls `look` until it gives something; fails with `what` after `limit` ms. */
+/** Calls `look` until it gives something; fails with `what` (a text, or a function that gives one) after `limit` ms. */
 export async function eventually(what, limit, look) {
   const until = Date.now() + limit;
   let last;
@@ -31,7 +31,7 @@ export async function eventually(what, limit, look) {
     } catch (error) {
       last = error;
     }
-    if (Date.now() > until) throw new Error(`not within ${limit} ms: ${what}${last ? ` (${last.message})` : ''}`);
+    if (Date.now() > until) throw new Error(`not within ${limit} ms: ${typeof what === 'function' ? what() : what}${last ? ` (${last.message})` : ''}`);
     await sleep(100);
   }
 }
@@ -52,7 +52,7 @@ export class Program {
     this.ended = new Promise((done) => this.child.on('exit', (code, signal) => done({ code, signal })));
   }
   line(pattern, limit = 20_000) {
-    return eventually(`a line ${pattern} of ${this.child.spawnfile}; it said ${this.lines.slice(-5).join(' | ')}`, limit, () =>
+    return eventually(() => `a line ${pattern} of ${this.child.spawnfile}; it said ${this.lines.slice(-5).join(' | ')}`, limit, () =>
       this.lines.map((l) => l.match(pattern)).find(Boolean));
   }
   async stop(signal = 'SIGINT') {
@@ -88,7 +88,7 @@ export async function farm(clip, port, ...flags) {
   const python = process.env.VIDICON_TEST_PYTHON ?? 'python3';
   const program = new Program(python, [path.join(SHARED, 'tools/camfarm.py'), path.join(SHARED, 'media', clip), '--port', String(port), ...flags]);
   const net = await import('node:net');
-  await eventually(`the camera farm on port ${port}; it said ${program.lines.slice(-3).join(' | ')}`, 30_000, () => new Promise((done) => {
+  await eventually(() => `the camera farm on port ${port}; it said ${program.lines.slice(-3).join(' | ')}`, 30_000, () => new Promise((done) => {
     const socket = net.connect(port, '127.0.0.1', () => { socket.destroy(); done(true); });
     socket.on('error', () => done(false));
   }));
@@ -132,7 +132,7 @@ export async function signedIn(chrome, url, options = {}) {
   await page.goto(url + '/');
   await page.fill('input[name=access_key_id]', KEY);
   await page.fill('input[name=secret_access_key]', SECRET);
-  await Promise.all([page.waitForNavigation(), page.click('button[type=submit]')]);
+  await Promise.all([page.waitForNavigation(), page.click('form button')]);
   return page;
 }
 
