@@ -56,7 +56,7 @@ describe('real clips from a camera farm', { skip: missingFarm }, () => {
       });
       assert.deepEqual(first.size, size);
       await eventually('a picture that changed', 10_000, async () => change((await page.$eval('video', look)).grey, first.grey) > 0.3);
-      await eventually(`the badge says ${transport}`, 5000, async () => transport.test(await page.locator('.badge').first().innerText()));
+      await eventually(`the badge says ${transport}`, 5000, async () => transport.test(await page.locator('.transport').first().innerText({ timeout: 1000 })));
       await page.context().close();
     });
   }
@@ -73,7 +73,8 @@ describe('real clips from a camera farm', { skip: missingFarm }, () => {
         const video = streams.find((s) => s.codec_name === 'h264');
         assert.deepEqual([video.width, video.height], size, name);
         assert.equal(streams.some((s) => s.codec_name === 'aac'), Boolean(audio), `${name} has ${audio ? '' : 'no '}sound`);
-        assert.ok(Math.abs(video.start_time * 1000 - from) < 60_000, `${name} starts at ${video.start_time}`);
+        const [expected, tolerance] = range.from ? [from, 3000] : [Date.now(), 40_000];
+        assert.ok(Math.abs(video.start_time * 1000 - expected) < tolerance, `${name} starts at ${video.start_time}, not near ${expected}`);
       }
     }
   });
