@@ -68,6 +68,19 @@ describe('vidicon demo', { skip: missing }, () => {
       page.$$eval('img[src*="snapshot"]', (images) => images.some((i) => i.complete && i.naturalWidth >= 640)));
   });
 
+  test('adding a camera: the probe says what it found, or precisely why not', async () => {
+    await page.goto(`${server.url}/#/add`);
+    const probe = async (address, said) => {
+      await page.getByLabel('Address').fill(address);
+      await page.getByRole('button', { name: 'Probe' }).click();
+      await eventually(`the probe of ${address} says ${said}`, 15_000, async () => said.test(await page.locator('main').innerText()));
+    };
+    const [, camera] = server.lines.join('\n').match(/camera\s+(rtsp:\S+)/);
+    await probe(camera, /H\.264[^]*1280[^]*720/);
+    await probe(camera.replace(/:\d+\//, ':1/'), /refused/i);
+    await probe(camera.replace('/street', '/nowhere'), /404|not found/i);
+  });
+
   test('one signal ends it within five seconds', async () => {
     const started = Date.now();
     const { code } = await server.stop('SIGINT');
