@@ -139,7 +139,7 @@ impl StreamState {
         waiting.into_values().for_each(|sealed| sealed.fail(&error));
         self.hub.close();
         // The metrics facade cannot take a gauge back: it rests at 0, where no alarm rings, until the exporter drops what is idle.
-        for gauge in ["vidicon_fragment_age_seconds", "vidicon_queue_bytes"] {
+        for gauge in ["vidicon_fragment_age_seconds", "vidicon_queue_bytes", "vidicon_tail_bytes"] {
             metrics::gauge!(gauge, "stream" => self.name().to_string()).set(0.0);
         }
         // Wakes those that wait for a newer fragment; they see that it is closed.
@@ -269,6 +269,11 @@ impl StreamState {
         for sealed in refused {
             sealed.fail(&Error::new(Kind::Unavailable, "the store is stopping"));
         }
+    }
+
+    /// Bytes of the newest fragments that are kept in memory.
+    pub(crate) fn tail_bytes(&self) -> u64 {
+        self.lock().tail_bytes
     }
 
     /// A fragment became durable.
