@@ -4,7 +4,7 @@ use crate::{
     image::Image,
     layout::{Element, Layout, Output, Tensor},
     postprocess::{self, Candidate},
-    preprocess::Letterbox,
+    preprocess::{Input, Letterbox},
     runtime::{Runtime, one_line},
 };
 use ort::{
@@ -72,7 +72,7 @@ impl Detector {
             input.as_deref(),
         )
         .map_err(|why| Error(format!("cannot be used: {why}")))?;
-        let letterbox = Letterbox::new(layout.width, layout.height, layout.pixels);
+        let letterbox = layout.letterbox();
         let names = layout.names.iter().map(|n| Arc::from(n.as_str())).collect();
         Ok(Detector { session, layout, names, letterbox, candidates: Vec::new() })
     }
@@ -84,20 +84,26 @@ impl Detector {
 
     /// Finds objects with at least this score, strongest first.
     pub fn detect(&mut self, image: &Image<'_>, min_score: f32) -> Result<Vec<Found>, Error> {
-        let scale = self.letterbox.fill(image);
-        self.infer(min_score)?;
+        let input = self.letterbox.fill(image);
+        self.detect_in(&input, min_score)
+    }
+
+    /// Finds objects in a picture that a [`Letterbox`] of this model's layout made ready.
+    pub fn detect_in(&mut self, input: &Input, min_score: f32) -> Result<Vec<Found>, Error> {
+        self.infer(input, min_score)?;
+        let (width, height) = input.picture;
         let found = self.candidates.iter().filter_map(|c| {
-            let bounds = postprocess::to_picture(&c.corners, scale, image.width, image.height)?;
+            let bounds = postprocess::to_picture(&c.corners, input.scale, width, height)?;
             Some(Found { class: c.class, name: self.names.get(c.class)?.clone(), score: c.score, bounds })
         });
         Ok(found.collect())
     }
 
-    /// Runs the model on what the letterbox holds; leaves candidates.
-    fn infer(&mut self, min_score: f32) -> Result<(), Error> {
+    /// Runs the model; leaves candidates.
+    fn infer(&mut self, input: &Input, min_score: f32) -> Result<(), Error> {
         let Layout { width, height, output, .. } = self.layout;
         let failed = |e: ort::Error| Error::of("the model did not run", e);
-        let input = TensorRef::from_array_view(([1, 3, height, width], self.letterbox.tensor())).map_err(failed)?;
+        let input = TensorRef::from_array_view(([1, 3, height, width], input.tensor())).map_err(failed)?;
         let outputs = self.session.run(ort::inputs![input]).map_err(failed)?;
         let floats = |name: &str| match outputs.get(name).map(|t| t.try_extract_tensor::<f32>()) {
             Some(Ok((_, numbers))) => Ok(numbers),
@@ -126,12 +132,12 @@ impl Detector {
         Ok(())
     }
 
-    /// One bare inference on the input as it stands, for measuring what the rest costs beside it.
+    /// One bare inference, for measuring what the rest costs beside it.
     #[doc(hidden)]
-    pub fn bare_run(&mut self) -> Result<(), Error> {
+    pub fn bare_run(&mut self, input: &Input) -> Result<(), Error> {
         let Layout { width, height, .. } = self.layout;
         let failed = |e: ort::Error| Error::of("the model did not run", e);
-        let input = TensorRef::from_array_view(([1, 3, height, width], self.letterbox.tensor())).map_err(failed)?;
+        let input = TensorRef::from_array_view(([1, 3, height, width], input.tensor())).map_err(failed)?;
         self.session.run(ort::inputs![input]).map_err(failed).map(drop)
     }
 }

@@ -1,9 +1,15 @@
 //! The one thread that runs the model for all streams.
 //!
 //! Each stream has at most one picture waiting: a newer one takes its place (newest wins), and streams take turns. So the
-//! queue is bounded by the number of streams, and no stream starves another.
+//! queue is bounded by the number of streams, and no stream starves another. Pictures come scaled, as the model's input:
+//! what a stream can do on its own thread does not take the time of all.
 
-use crate::{decode::Picture, detector::Detector, detector::Found};
+use crate::{
+    decode::Picture,
+    detector::{Detector, Found},
+    layout::Layout,
+    preprocess::Input,
+};
 use media::StreamName;
 use std::{
     collections::VecDeque,
@@ -22,6 +28,8 @@ pub(crate) struct Seen {
 /// A picture to look at, with room kept for the answer.
 pub(crate) struct Job {
     pub(crate) picture: Picture,
+    /// The picture as the model takes it.
+    pub(crate) input: Input,
     pub(crate) min_score: f32,
     pub(crate) answer: OwnedPermit<Seen>,
 }
@@ -30,6 +38,7 @@ pub(crate) struct Job {
 #[derive(Clone)]
 pub(crate) struct Engine {
     shared: Arc<Shared>,
+    layout: Arc<Layout>,
 }
 
 #[derive(Default)]
@@ -49,12 +58,18 @@ impl Engine {
     pub(crate) fn start(detector: Detector) -> std::io::Result<(Engine, oneshot::Receiver<()>)> {
         let shared = Arc::<Shared>::default();
         let (ended, on_end) = oneshot::channel::<()>();
+        let layout = Arc::new(detector.layout().clone());
         let task = EngineTask { shared: shared.clone(), detector };
         std::thread::Builder::new().name("detect".into()).spawn(move || {
             tracing::info_span!("detect").in_scope(|| task.run());
             drop(ended);
         })?;
-        Ok((Engine { shared }, on_end))
+        Ok((Engine { shared, layout }, on_end))
+    }
+
+    /// What the model takes and gives.
+    pub(crate) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
     }
 
     /// Puts a picture in line. Returns whether an older one of the stream had to go.
@@ -64,18 +79,15 @@ impl Engine {
             return true;
         }
         let replaced = match queue.waiting.iter_mut().find(|(name, _)| name == stream) {
-            Some((_, waiting)) => {
-                *waiting = job;
-                true
-            }
+            Some((_, waiting)) => Some(std::mem::replace(waiting, job)),
             None => {
                 queue.waiting.push_back((stream.clone(), job));
-                false
+                None
             }
         };
         drop(queue);
         self.shared.ready.notify_one();
-        replaced
+        replaced.is_some()
     }
 
     /// Ends the thread after the picture it is at.
@@ -116,19 +128,19 @@ impl EngineTask {
     fn run(mut self) {
         tracing::info!("detection started");
         while let Some((stream, job)) = self.shared.next() {
-            let Job { picture, min_score, answer } = job;
+            let Job { picture, input, min_score, answer } = job;
             let started = Instant::now();
             let detector = &mut self.detector;
             // One odd picture must not end detection for all streams.
-            let looked =
-                catch_unwind(AssertUnwindSafe(|| picture.with_image(|image| detector.detect(image, min_score))));
+            let looked = catch_unwind(AssertUnwindSafe(|| detector.detect_in(&input, min_score)));
+            // The stream may have its buffer back while the picture is judged.
+            drop(input);
             match looked {
-                Ok(Some(Ok(found))) => {
+                Ok(Ok(found)) => {
                     metrics::histogram!("vidicon_detect_seconds").record(started.elapsed().as_secs_f64());
                     answer.send(Seen { picture, found });
                 }
-                Ok(Some(Err(error))) => tracing::warn!(%stream, %error, "a picture could not be looked at"),
-                Ok(None) => tracing::warn!(%stream, "a decoded picture could not be read"),
+                Ok(Err(error)) => tracing::warn!(%stream, %error, "a picture could not be looked at"),
                 Err(_) => tracing::error!(%stream, "looking at a picture panicked; going on"),
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! A model that is none of these is refused with all of its tensors named, never guessed at.
 
+use crate::preprocess::Letterbox;
 use std::fmt;
 
 /// The element type of a tensor, as far as it matters here.
@@ -85,6 +86,11 @@ pub fn cells(width: usize, height: usize) -> usize {
 }
 
 impl Layout {
+    /// What makes pictures ready for this model.
+    pub fn letterbox(&self) -> Letterbox {
+        Letterbox::new(self.width, self.height, self.pixels)
+    }
+
     /// Recognises a model by its tensors and its metadata (`names`: a JSON list of class names; `input`: see [`Pixels`]).
     /// The error says what the model has.
     pub fn recognise(

@@ -77,10 +77,11 @@ impl Watches {
         let deliver = DeliverTask::new(store.clone(), poster, stop.clone());
         tasks.spawn(deliver.run().instrument(tracing::info_span!("deliveries")));
         let detector = detector?;
-        let layout = Arc::new(detector.layout().clone());
+        let layout = detector.layout();
         tracing::info!(width = layout.width, height = layout.height, classes = layout.names.len(), "detector loaded");
         let (engine, ended) =
             Engine::start(detector).map_err(|e| StartError(format!("no thread for detection: {e}")))?;
+        let watched = Watches { layout: engine.layout().clone() };
         let watches = WatchesTask { store, engine: engine.clone(), stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(watches.run().instrument(tracing::info_span!("watches")));
         tasks.spawn(async move {
@@ -89,7 +90,7 @@ impl Watches {
             // An error says that the thread is gone, which is what is waited for.
             let _ = ended.await;
         });
-        Ok(Watches { layout })
+        Ok(watched)
     }
 
     /// The names of the classes that the loaded model finds.

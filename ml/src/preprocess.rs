@@ -6,6 +6,7 @@
 
 use crate::image::{Image, Matrix, Plane};
 use crate::layout::Pixels;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Grey of the padding, as YOLOX was trained with.
 pub const PAD: u8 = 114;
@@ -51,6 +52,8 @@ struct Channel {
     down: Axis,
     /// Two source rows mixed, each sample × 256.
     mixed: Vec<u16>,
+    /// One target row, each sample × 2¹⁶.
+    sums: Vec<i32>,
     /// One target row.
     row: Vec<f32>,
 }
@@ -59,6 +62,7 @@ impl Channel {
     fn fit(&mut self, size: (usize, usize), full: (usize, usize), target: (usize, usize)) {
         self.across.fit(size.0, target.0, full.0);
         self.down.fit(size.1, target.1, full.1);
+        self.sums.resize(target.0, 0);
         self.row.resize(target.0, 0.0);
     }
 
@@ -86,13 +90,18 @@ impl Channel {
 
     /// Fills `row` from `mixed`; a step that is known lets the compiler see that both samples are there.
     fn mix_across<const STEP: usize>(&mut self) {
-        for (target, tap) in self.row.iter_mut().zip(&self.across.taps) {
-            let Some(samples) = self.mixed.get(tap.low as usize * STEP..).and_then(|s| s.get(..=STEP)) else {
-                continue;
-            };
-            let (a, b) = (u32::from(samples[0]), u32::from(samples[STEP]));
-            // At most 255 · 2¹⁶: as a signed number it converts at once.
-            *target = (a * (256 - tap.weight) + b * tap.weight) as i32 as f32 * (1.0 / 65_536.0);
+        let lows = &self.mixed[..self.mixed.len() - STEP];
+        let nexts = &self.mixed[STEP..][..lows.len()];
+        for (sum, tap) in self.sums.iter_mut().zip(&self.across.taps) {
+            let at = tap.low as usize * STEP;
+            let (Some(a), Some(b)) = (lows.get(at), nexts.get(at)) else { continue };
+            let (a, b) = (i32::from(*a), i32::from(*b));
+            // a · (256 − weight) + b · weight: at most 255 · 2¹⁶.
+            *sum = a * 256 + (b - a) * tap.weight as i32;
+        }
+        // Apart from the above, which jumps about in memory, so that this runs many samples at a time.
+        for (target, sum) in self.row.iter_mut().zip(&self.sums) {
+            *target = *sum as f32 * (1.0 / 65_536.0);
         }
     }
 }
@@ -137,64 +146,96 @@ fn to_rgb(matrix: Matrix, y: &mut [f32], u: &mut [f32], v: &mut [f32]) {
     }
 }
 
-/// A model's input tensor and how the last picture lies in it.
+/// A tensor's numbers and how much of them the last picture covered; everything beside that is padding.
+struct Buffer {
+    tensor: Vec<f32>,
+    filled: (usize, usize),
+}
+
+/// A picture that is ready for the model: the input tensor, and how the picture lies in it. When it is dropped, its buffer
+/// goes back to the [`Letterbox`] that made it.
+pub struct Input {
+    buffer: Buffer,
+    /// Input pixels per picture pixel.
+    pub scale: f32,
+    /// Width and height of the picture, in its own pixels.
+    pub picture: (usize, usize),
+    spare: Arc<Mutex<Vec<Buffer>>>,
+}
+
+impl Input {
+    /// The tensor's numbers, `[1, 3, height, width]`.
+    pub fn tensor(&self) -> &[f32] {
+        &self.buffer.tensor
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        let buffer = Buffer { tensor: std::mem::take(&mut self.buffer.tensor), filled: self.buffer.filled };
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MOST_SPARE {
+            spare.push(buffer);
+        }
+    }
+}
+
+/// Buffers kept for the next pictures of a stream: one that is being filled, those that wait and one that the model is at.
+const MOST_SPARE: usize = 4;
+
+/// Makes pictures ready for a model: one per stream, on the thread that decodes it, so that the model's thread need not.
 pub struct Letterbox {
     width: usize,
     height: usize,
     pixels: Pixels,
     scaler: Scaler,
-    tensor: Vec<f32>,
-    filled: (usize, usize),
+    spare: Arc<Mutex<Vec<Buffer>>>,
 }
 
 impl Letterbox {
-    /// A tensor `[1, 3, height, width]`, all padding.
+    /// For a model that takes `[1, 3, height, width]`.
     pub fn new(width: usize, height: usize, pixels: Pixels) -> Letterbox {
-        let pad = match pixels {
-            Pixels::Bgr255 => f32::from(PAD),
-            Pixels::Rgb01 => f32::from(PAD) / 255.0,
-        };
-        Letterbox {
-            width,
-            height,
-            pixels,
-            scaler: Scaler::default(),
-            tensor: vec![pad; 3 * width * height],
-            filled: (0, 0),
-        }
+        Letterbox { width, height, pixels, scaler: Scaler::default(), spare: Arc::default() }
     }
 
-    /// Puts a picture into the top left corner, as large as fits; returns input pixels per picture pixel.
-    pub fn fill(&mut self, image: &Image<'_>) -> f32 {
+    /// Puts a picture into the top left corner of a tensor, as large as fits.
+    pub fn fill(&mut self, image: &Image<'_>) -> Input {
         let scale = (self.width as f64 / image.width as f64).min(self.height as f64 / image.height as f64);
         let width = ((image.width as f64 * scale) as usize).clamp(1, self.width);
         let height = ((image.height as f64 * scale) as usize).clamp(1, self.height);
-        if self.filled != (width, height) {
-            // Another camera's picture may have covered more: the rest must be padding again.
-            *self = Letterbox {
-                scaler: std::mem::take(&mut self.scaler),
-                ..Letterbox::new(self.width, self.height, self.pixels)
-            };
-            self.filled = (width, height);
-        }
+        let mut buffer = self.buffer((width, height));
         let (row_len, plane_len) = (self.width, self.width * self.height);
         let (order, factor) = match self.pixels {
             Pixels::Bgr255 => ([2, 1, 0], 1.0),
             Pixels::Rgb01 => ([0, 1, 2], 1.0 / 255.0),
         };
-        let tensor = &mut self.tensor;
+        let tensor = &mut buffer.tensor;
         self.scaler.rows(image, width, height, |y, rgb| {
             for (plane, channel) in order.into_iter().enumerate() {
                 let target = &mut tensor[plane * plane_len + y * row_len..][..width];
                 target.iter_mut().zip(rgb[channel]).for_each(|(t, s)| *t = *s * factor);
             }
         });
-        scale as f32
+        Input { buffer, scale: scale as f32, picture: (image.width, image.height), spare: self.spare.clone() }
     }
 
-    /// The tensor's numbers.
-    pub fn tensor(&self) -> &[f32] {
-        &self.tensor
+    /// A buffer in which all but the top left `fills` is padding.
+    fn buffer(&self, fills: (usize, usize)) -> Buffer {
+        let pad = match self.pixels {
+            Pixels::Bgr255 => f32::from(PAD),
+            Pixels::Rgb01 => f32::from(PAD) / 255.0,
+        };
+        match self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            Some(mut buffer) => {
+                if buffer.filled != fills {
+                    // A picture of another shape may have covered more.
+                    buffer.tensor.fill(pad);
+                    buffer.filled = fills;
+                }
+                buffer
+            }
+            None => Buffer { tensor: vec![pad; 3 * self.width * self.height], filled: fills },
+        }
     }
 }
 

@@ -70,9 +70,9 @@ fn nv12_and_i420_of_the_same_picture_are_the_same() {
     let plane = |data, stride, step| Plane { data, stride, step };
     let channels = [plane(&y[..], 6, 1), plane(&pairs[..], 6, 2), plane(&pairs[1..], 6, 2)];
     let nv12 = Image::yuv420(width, height, channels, Matrix::BT709).expect("NV12");
-    let mut boxes = [Letterbox::new(32, 32, Pixels::Bgr255), Letterbox::new(32, 32, Pixels::Bgr255)];
-    assert_eq!(boxes[0].fill(&i420), boxes[1].fill(&nv12));
-    assert_eq!(boxes[0].tensor(), boxes[1].tensor());
+    let [i420, nv12] = [i420, nv12].map(|image| Letterbox::new(32, 32, Pixels::Bgr255).fill(&image));
+    assert_eq!((i420.scale, i420.picture), (nv12.scale, nv12.picture));
+    assert_eq!(i420.tensor(), nv12.tensor());
 }
 
 #[test]
@@ -80,13 +80,36 @@ fn the_picture_lies_top_left_and_the_rest_is_padding_also_after_a_larger_one() {
     let large = vec![10; 64 * 64 * 3];
     let wide = [200, 100, 50].repeat(64 * 16);
     let mut letterbox = Letterbox::new(32, 32, Pixels::Rgb01);
-    assert_eq!(letterbox.fill(&Image::rgb(64, 64, &large).expect("square")), 0.5);
-    assert!(letterbox.tensor().iter().all(|v| (v - 10.0 / 255.0).abs() < 1e-6));
-    assert_eq!(letterbox.fill(&Image::rgb(64, 16, &wide).expect("wide")), 0.5);
-    let red = &letterbox.tensor()[..32 * 32];
+    let input = letterbox.fill(&Image::rgb(64, 64, &large).expect("square"));
+    assert_eq!((input.scale, input.picture), (0.5, (64, 64)));
+    assert!(input.tensor().iter().all(|v| (v - 10.0 / 255.0).abs() < 1e-6));
+    drop(input);
+    let input = letterbox.fill(&Image::rgb(64, 16, &wide).expect("wide"));
+    assert_eq!((input.scale, input.picture), (0.5, (64, 16)));
+    let red = &input.tensor()[..32 * 32];
     assert!(red[..8 * 32].iter().all(|v| (v - 200.0 / 255.0).abs() < 1e-6));
     assert!(red[8 * 32..].iter().all(|v| (v - f32::from(PAD) / 255.0).abs() < 1e-6));
-    let mut bgr = Letterbox::new(32, 32, Pixels::Bgr255);
-    bgr.fill(&Image::rgb(64, 16, &wide).expect("wide"));
+    let bgr = Letterbox::new(32, 32, Pixels::Bgr255).fill(&Image::rgb(64, 16, &wide).expect("wide"));
     assert_eq!((bgr.tensor()[0], bgr.tensor()[2 * 32 * 32]), (50.0, 200.0));
+}
+
+#[test]
+fn buffers_come_back_and_pictures_under_way_keep_their_own() {
+    let (dark, light) = (vec![10; 32 * 32 * 3], vec![250; 32 * 32 * 3]);
+    let [dark, light] = [&dark, &light].map(|bytes| Image::rgb(32, 32, bytes).expect("square"));
+    let mut letterbox = Letterbox::new(32, 32, Pixels::Bgr255);
+    let first = letterbox.fill(&dark);
+    let second = letterbox.fill(&light);
+    assert_eq!((first.tensor()[0], second.tensor()[0]), (10.0, 250.0));
+    let at = first.tensor().as_ptr();
+    drop(first);
+    let third = letterbox.fill(&light);
+    assert_eq!(third.tensor().as_ptr(), at, "no new buffer while one is spare");
+    let many: Vec<Input> = (0..3 * MOST_SPARE).map(|_| letterbox.fill(&dark)).collect();
+    drop((second, third, many));
+    assert_eq!(letterbox.spare.lock().expect("not poisoned").len(), MOST_SPARE);
+    // An input may outlive what made it.
+    let last = letterbox.fill(&dark);
+    drop(letterbox);
+    assert_eq!(last.tensor()[0], 10.0);
 }

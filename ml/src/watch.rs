@@ -6,6 +6,7 @@
 use crate::{
     decode::{self, Decoder, Picture},
     engine::{Engine, Job, Seen},
+    preprocess::Letterbox,
     rules::{self, Sampler},
     see::Eyes,
 };
@@ -174,6 +175,7 @@ impl Watch {
         let (answers, seen) = mpsc::channel(ANSWERS);
         let eyes = Eyes::open(self.store.clone(), self.stream.clone(), self.rules.clone()).await;
         let thread = DecodeThread {
+            letterbox: self.engine.layout().letterbox(),
             engine: self.engine.clone(),
             stream: self.stream.clone(),
             rules: self.rules.clone(),
@@ -229,8 +231,9 @@ enum Chosen {
     Refused(HeaderId),
 }
 
-/// Decodes one stream and offers the pictures that are due to the model. Ends with its channel.
+/// Decodes one stream, scales the pictures that are due and offers them to the model. Ends with its channel.
 struct DecodeThread {
+    letterbox: Letterbox,
     engine: Engine,
     stream: StreamName,
     rules: Rules,
@@ -307,9 +310,16 @@ impl DecodeThread {
             return;
         }
         let dropped = match self.answers.clone().try_reserve_owned() {
-            Ok(answer) => {
-                self.engine.submit(&self.stream, Job { picture, min_score: rules::min_score(&rules), answer })
-            }
+            Ok(answer) => match picture.with_image(|image| self.letterbox.fill(image)) {
+                Some(input) => {
+                    let job = Job { picture, input, min_score: rules::min_score(&rules), answer };
+                    self.engine.submit(&self.stream, job)
+                }
+                None => {
+                    tracing::warn!("a decoded picture could not be read");
+                    true
+                }
+            },
             Err(_) => true,
         };
         if dropped {
