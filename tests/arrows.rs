@@ -1,4 +1,4 @@
-//! Which crate may use which (DESIGN: root → everything · web → ingest, signaling, store, media ·
+//! Which crate may use which (root → everything · web → ingest, signaling, store, media ·
 //! ingest, signaling, ml → store → media), and that `media` stays pure. Fails when a manifest says otherwise.
 
 use serde_json::Value;

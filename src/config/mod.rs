@@ -230,9 +230,9 @@ impl Config {
             if !(0.0..=1.0).contains(&rule.min_score) {
                 return error(format!("rule {}: min_score is {}, it must be from 0 to 1", rule.name, rule.min_score));
             }
-            if !(0.0..=60.0).contains(&rule.pictures_per_second) {
+            if !(0.0..=30.0).contains(&rule.pictures_per_second) {
                 return error(format!(
-                    "rule {}: pictures_per_second is {}, it must be from 0 to 60",
+                    "rule {}: pictures_per_second is {}, it must be from 0 to 30",
                     rule.name, rule.pictures_per_second
                 ));
             }
@@ -242,6 +242,14 @@ impl Config {
                     "rule {}: a zone has 3 to 64 corners, each from 0 to 1 of width and height",
                     rule.name
                 ));
+            }
+        }
+        for target in &self.targets {
+            if !(8..=256).contains(&target.secret.0.len()) {
+                return error(format!("target {}: its secret must have 8 to 256 characters", target.name));
+            }
+            if !target.url.starts_with("https://") && !target.url.starts_with("http://") {
+                return error(format!("target {}: its url must begin with https:// or http://", target.name));
             }
         }
         let store = &self.store;

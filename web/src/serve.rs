@@ -28,7 +28,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 /// A client has so long to send a request's head; also how long a connection may idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Open requests have so long to end once the server stops.
-const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_millis(800);
 /// Connections at a time; more wait unaccepted.
 const MOST_CONNECTIONS: usize = 2048;
 /// The most bytes of a request's head.
@@ -49,7 +49,7 @@ pub(crate) fn peer(extensions: &Extensions) -> SocketAddr {
 }
 
 /// Starts serving on a listener that is already bound, in tasks of `tasks`, and returns its address at once. When `stop`
-/// is cancelled, no more connections are accepted and open requests have two seconds to end; event streams end at once.
+/// is cancelled, no more connections are accepted and open requests have 0.8 seconds to end; event streams end at once.
 ///
 /// # Errors
 /// When the store cannot be read, or the listener has no address.

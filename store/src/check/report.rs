@@ -5,7 +5,7 @@ use std::fmt;
 /// Problems that are kept in words; the rest is counted.
 const KEPT: usize = 100;
 
-/// The invariants of DESIGN §5 that data at rest can show.
+/// The invariants (ARCHITECTURE.md lists them) that data at rest can show.
 const TITLES: [(u8, &str); 7] = [
     (1, "each fragment of the catalog is complete in its segment, with its checksum"),
     (2, "fragments of a stream stand in the log in the order of their numbers"),
@@ -19,7 +19,7 @@ const TITLES: [(u8, &str); 7] = [
 /// One invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its number in DESIGN §5.
+    /// Its number in ARCHITECTURE.md.
     pub invariant: u8,
     /// What it says.
     pub title: &'static str,
