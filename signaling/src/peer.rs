@@ -81,6 +81,25 @@ pub(crate) enum End {
     Stopped,
     /// Something failed inside.
     Failed(&'static str),
+    /// This call made it panic.
+    Panicked(Call),
+}
+
+/// What a peer is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// `handle_input`
+    Input,
+    /// `start`
+    Start,
+    /// `picture`
+    Picture,
+    /// `poll_output`
+    Output,
+    /// `handle_timeout`
+    Timeout,
+    /// `close`
+    Close,
 }
 
 /// What a datagram led to.
@@ -135,6 +154,9 @@ pub(crate) struct Peer {
     /// How often it was given the cached pictures, and when last.
     started: Option<(u32, Instant)>,
     scratch: Vec<u8>,
+    /// The call that is to panic.
+    #[cfg(test)]
+    pub(crate) poisoned: Option<Call>,
 }
 
 impl Peer {
@@ -151,6 +173,8 @@ impl Peer {
             checked: now,
             started: None,
             scratch: Vec::new(),
+            #[cfg(test)]
+            poisoned: None,
         }
     }
 

@@ -11,6 +11,12 @@ use std::fmt::Write;
 pub(crate) const MOST_BYTES: usize = 64 << 10;
 /// Sections an offer may have.
 const MOST_SECTIONS: usize = 32;
+/// Formats a section may have: there are no more payload types (RFC 3550 §5.1).
+const MOST_FORMATS: usize = 128;
+/// Attributes with longer values are passed over.
+const MOST_VALUE_BYTES: usize = 1024;
+/// What we can be told to do about lost packets; other values of `rtcp-fb` are passed over.
+const FEEDBACK: [&str; 2] = ["nack", "nack pli"];
 
 /// One payload type of a section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,8 +27,8 @@ pub(crate) struct Payload {
     rtpmap: String,
     /// Value of `fmtp`.
     fmtp: String,
-    /// Values of `rtcp-fb`.
-    feedback: Vec<String>,
+    /// Values of `rtcp-fb`, each of `FEEDBACK` at most once.
+    feedback: Vec<&'static str>,
 }
 
 impl Payload {
@@ -51,7 +57,8 @@ struct Section {
     kind: String,
     port: u16,
     protocol: String,
-    formats: Vec<String>,
+    /// The first of its formats.
+    format: Option<String>,
     mid: Option<String>,
     direction: Option<String>,
     bundle_only: bool,
@@ -104,6 +111,7 @@ impl Offer {
                     return Err(format!("it has more than {MOST_SECTIONS} sections"));
                 }
                 "m" => sections.push(Section::begin(value)?),
+                "a" if value.len() > MOST_VALUE_BYTES => {}
                 "a" => {
                     let (name, value) = value.split_once(':').unwrap_or((value, ""));
                     match sections.last_mut() {
@@ -111,7 +119,7 @@ impl Offer {
                         None if name == "group" => {
                             let mut words = value.split_ascii_whitespace();
                             if words.next() == Some("BUNDLE") {
-                                bundle = words.map(str::to_owned).collect();
+                                bundle = words.take(MOST_SECTIONS).map(str::to_owned).collect();
                             }
                         }
                         None => session.attribute(name, value.trim()),
@@ -200,7 +208,7 @@ impl Offer {
             let accepted = self.accepts(index);
             let format = match index == self.video {
                 true => payload.number.to_string(),
-                false => section.formats.first().cloned().unwrap_or_else(|| "0".to_owned()),
+                false => section.format.clone().unwrap_or_else(|| "0".to_owned()),
             };
             let port = if accepted { 9 } else { 0 };
             line(format_args!("m={} {port} {} {format}", section.kind, section.protocol));
@@ -230,7 +238,7 @@ impl Offer {
             line(format_args!("a=sendonly"));
             line(format_args!("a=rtpmap:{} {}", payload.number, payload.rtpmap));
             line(format_args!("a=fmtp:{} {}", payload.number, payload.fmtp));
-            for feedback in payload.feedback.iter().filter(|f| ["nack", "nack pli"].contains(&f.as_str())) {
+            for feedback in &payload.feedback {
                 line(format_args!("a=rtcp-fb:{} {feedback}", payload.number));
             }
             line(format_args!("a=msid:vidicon video"));
@@ -241,6 +249,22 @@ impl Offer {
             line(format_args!("a=end-of-candidates"));
         }
         out
+    }
+
+    /// Bytes that reading it took, for tests of how many they can be.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn bytes(&self) -> usize {
+        let text = |t: &Option<String>| t.as_ref().map_or(0, String::capacity);
+        let names: usize = self.bundle.iter().map(String::capacity).sum::<usize>() + self.bundle.capacity() * 24;
+        let sections = self.sections.iter().map(|s| {
+            let payload = |p: &Payload| p.rtpmap.capacity() + p.fmtp.capacity() + p.feedback.capacity() * 16;
+            let payloads = s.payloads.iter().map(payload).sum::<usize>();
+            let t = &s.transport;
+            let texts = [&s.format, &s.mid, &s.direction, &t.ufrag, &t.pwd, &t.fingerprint, &t.setup].map(text);
+            let own = s.kind.capacity() + s.protocol.capacity() + texts.iter().sum::<usize>();
+            own + payloads + s.payloads.capacity() * size_of::<Payload>()
+        });
+        names + sections.sum::<usize>() + self.sections.capacity() * size_of::<Section>()
     }
 
     /// Whether the answer keeps a section: the video, and audio sections that share its transport.
@@ -293,10 +317,20 @@ impl Section {
         let mut word = || words.next().ok_or_else(|| format!("a section of it is cut short: m={value:.60}"));
         let (kind, port, protocol) = (word()?.to_owned(), word()?, word()?.to_owned());
         let port = port.parse().map_err(|_| format!("a section of it has no port number: m={value:.60}"))?;
-        let formats: Vec<String> = words.map(str::to_owned).collect();
-        let payloads =
-            formats.iter().filter_map(|f| Some(Payload { number: f.parse().ok()?, ..Payload::default() })).collect();
-        Ok(Section { kind, port, protocol, formats, payloads, ..Section::default() })
+        let mut section = Section { kind, port, protocol, ..Section::default() };
+        for (index, format) in words.enumerate() {
+            if index == MOST_FORMATS {
+                return Err(format!("a section of it has more than {MOST_FORMATS} formats"));
+            }
+            section.format.get_or_insert_with(|| format.to_owned());
+            // Each number once: what is said of it is kept once.
+            if let Some(number) = format.parse().ok().filter(|number| *number < 128)
+                && section.payloads.iter().all(|p| p.number != number)
+            {
+                section.payloads.push(Payload { number, ..Payload::default() });
+            }
+        }
+        Ok(section)
     }
 
     fn attribute(&mut self, name: &str, value: &str) {
@@ -305,14 +339,22 @@ impl Section {
             "sendrecv" | "sendonly" | "recvonly" | "inactive" => self.direction = Some(name.to_owned()),
             "bundle-only" => self.bundle_only = true,
             "rtcp-mux" => self.rtcp_mux = true,
-            "rtpmap" | "fmtp" | "rtcp-fb" => {
+            "rtpmap" | "fmtp" => {
                 let Some((number, value)) = value.split_once(' ') else { return };
-                let all = number == "*";
-                for payload in self.payloads.iter_mut().filter(|p| all || number.parse() == Ok(p.number)) {
-                    match name {
-                        "rtpmap" => payload.rtpmap = value.to_owned(),
-                        "fmtp" => payload.fmtp = value.to_owned(),
-                        _ => payload.feedback.push(value.to_owned()),
+                let Some(payload) = self.payloads.iter_mut().find(|p| number.parse() == Ok(p.number)) else { return };
+                match name {
+                    "rtpmap" => payload.rtpmap = value.to_owned(),
+                    _ => payload.fmtp = value.to_owned(),
+                }
+            }
+            // Only this one may be said of all payload types at once (RFC 4585 §4.2).
+            "rtcp-fb" => {
+                let Some((number, value)) = value.split_once(' ') else { return };
+                let Some(known) = FEEDBACK.into_iter().find(|f| *f == value) else { return };
+                let (all, number) = (number == "*", number.parse());
+                for payload in self.payloads.iter_mut().filter(|p| all || number == Ok(p.number)) {
+                    if !payload.feedback.contains(&known) {
+                        payload.feedback.push(known);
                     }
                 }
             }

@@ -122,3 +122,49 @@ fn any_cut_or_bent_offer_is_handled() {
         }
     }
 }
+
+#[test]
+fn a_hostile_offer_costs_little() {
+    // More formats than there are payload types, and feedback for all of them.
+    let formats = format!("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF{}\r\n", " 7".repeat(16_000));
+    let hostile = formats + &"a=rtcp-fb:* x\r\n".repeat(2_000);
+    assert!(hostile.len() <= MOST_BYTES && hostile.len() > 60_000);
+    let started = std::time::Instant::now();
+    assert!(Offer::parse(&hostile).expect_err("refused").contains("formats"));
+
+    // As much as is read: all sections with all payload types, told of by as many lines as there is room for.
+    let all: String = (0..128).map(|n| format!(" {n}")).collect();
+    let mut largest = chromium();
+    (3..MOST_SECTIONS).for_each(|_| largest += &format!("m=video 9 UDP/TLS/RTP/SAVPF{all}\r\na=rtcp-fb:* nack\r\n"));
+    for line in ["rtcp-fb:* nack pli", "rtcp-fb:* x", "fmtp:* y", "rtpmap:* y"].into_iter().cycle() {
+        let line = format!("a={line}\r\n");
+        if largest.len() + line.len() > MOST_BYTES {
+            break;
+        }
+        largest += &line;
+    }
+    let offer = Offer::parse(&largest).expect("an offer");
+    assert_eq!(offer.sections.len(), MOST_SECTIONS);
+    assert!(offer.sections.iter().flat_map(|s| &s.payloads).all(|p| p.feedback.len() <= FEEDBACK.len()));
+    assert!(offer.bytes() < 1 << 20, "it takes {} bytes", offer.bytes());
+
+    // One long value for many payload types, and many names in a group.
+    let value = "z".repeat(MOST_VALUE_BYTES - 20);
+    let same = format!("m=audio 9 UDP/TLS/RTP/SAVPF{}\r\n", " 5".repeat(128));
+    let longest =
+        format!("{}{same}a=fmtp:* {value}\r\na=fmtp:5 {value}\r\na=mid:{}\r\n", chromium(), "m".repeat(2_000));
+    let longest = longest.replace("a=group:BUNDLE 0", &format!("a=group:BUNDLE 0{}", " n".repeat(450)));
+    let offer = Offer::parse(&longest).expect("an offer");
+    let last = offer.sections.last().expect("the added one");
+    assert_eq!((last.payloads.len(), last.payloads[0].fmtp.len(), &last.mid), (1, value.len(), &None));
+    assert_eq!(offer.bundle.len(), MOST_SECTIONS);
+    assert!(offer.bytes() < 32 << 10, "it takes {} bytes", offer.bytes());
+    assert!(started.elapsed() < std::time::Duration::from_secs(2), "took {:?}", started.elapsed());
+}
+
+#[test]
+fn a_payload_type_has_seven_bits() {
+    let text = chromium().replace("102 103 106", "102 103 230").replace(":106", ":230");
+    let offer = Offer::parse(&text).expect("an offer");
+    assert_eq!(offer.choose(0x42, 0xe0).expect("one").number, 102);
+}

@@ -1,12 +1,12 @@
 //! The task that owns the socket and all peers.
 //!
 //! What belongs here: waiting, and handing what comes to the peer or feed it is for. A viewer's datagrams are foreign
-//! bytes in a young library: a panic over one ends that viewer only.
+//! bytes in a young library: a panic in any call into a peer ends that viewer only.
 
 use crate::batch::{Batch, Path};
 use crate::demux::{Demux, PeerKey};
 use crate::fanout::{Condition, Feed, FeedEvent, FeedTask};
-use crate::peer::{End, Peer};
+use crate::peer::{Call, End, Peer};
 use crate::socket::{Buffers, Socket};
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -192,14 +192,10 @@ impl State {
         };
         let Some((peer, feed)) = self.peers.get_mut(&key) else { return dropped("unknown") };
         let batch = &mut self.batch;
-        let handled = catch_unwind(AssertUnwindSafe(|| peer.handle_input(now, kind, path, datagram, batch)));
-        let reaction = match handled {
-            Ok(Ok(reaction)) => reaction,
-            Ok(Err(end)) => return self.end(key, &end, now),
-            Err(_) => {
-                metrics::counter!("vidicon_webrtc_panics_total").increment(1);
-                return self.end(key, &End::Failed("a datagram made its peer panic"), now);
-            }
+        let handled = guarded(peer, Call::Input, |peer| peer.handle_input(now, kind, path, datagram, batch));
+        let reaction = match handled.flatten() {
+            Ok(reaction) => reaction,
+            Err(end) => return self.end(key, &end, now),
         };
         if let Some(addr) = reaction.forgotten {
             self.demux.forget(addr, key);
@@ -211,8 +207,10 @@ impl State {
             dropped("refused");
         }
         if reaction.start {
-            if let Some(feed) = self.feeds.get(feed) {
-                peer.start(now, feed.cache.pictures());
+            if let Some(feed) = self.feeds.get(feed)
+                && let Err(end) = guarded(peer, Call::Start, |peer| peer.start(now, feed.cache.pictures()))
+            {
+                return self.end(key, &end, now);
             }
             self.paced.insert(key);
         }
@@ -227,17 +225,27 @@ impl State {
             FeedEvent::Picture(picture) => {
                 feed.cache.push(&picture);
                 feed.condition.send_replace(Condition::Live(picture.profile, now));
+                let mut ended = Vec::new();
                 for key in &feed.viewers {
                     let Some((peer, _)) = self.peers.get_mut(key) else { continue };
-                    let missed = peer.picture(&picture);
-                    if missed > 0 {
-                        skipped(feed, missed);
-                    }
-                    if peer.poll_output(now, &mut self.batch) {
-                        self.paced.insert(*key);
+                    let batch = &mut self.batch;
+                    let sent = guarded(peer, Call::Picture, |peer| peer.picture(&picture)).and_then(|missed| {
+                        let waits = guarded(peer, Call::Output, |peer| peer.poll_output(now, batch))?;
+                        Ok((missed, waits))
+                    });
+                    match sent {
+                        Ok((missed, waits)) => {
+                            if missed > 0 {
+                                skipped(feed, missed);
+                            }
+                            if waits {
+                                self.paced.insert(*key);
+                            }
+                        }
+                        Err(end) => ended.push((*key, end)),
                     }
                 }
-                return;
+                return self.end_all(ended, now);
             }
             FeedEvent::Skipped(frames) => return skipped(feed, frames),
             FeedEvent::Unplayable(why) => {
@@ -263,8 +271,8 @@ impl State {
     fn end(&mut self, key: PeerKey, why: &End, now: Instant) {
         let Some((mut peer, feed)) = self.peers.remove(&key) else { return };
         if *why != End::ByViewer {
-            let batch = &mut self.batch;
-            let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, batch)));
+            // Nothing more can be done for it than to count.
+            let _ = guarded(&mut peer, Call::Close, |peer| peer.close(now, &mut self.batch));
         }
         self.demux.remove(peer.ufrag(), peer.addrs().iter().copied(), key);
         self.ids.remove(peer.id());
@@ -276,31 +284,55 @@ impl State {
         tracing::info!(peer = peer.id(), ?why, peers = self.peers.len(), "a WebRTC viewer is gone");
     }
 
+    /// Ends those that a walk over several peers found at their end.
+    fn end_all(&mut self, ended: Vec<(PeerKey, End)>, now: Instant) {
+        for (key, end) in ended {
+            self.end(key, &end, now);
+        }
+    }
+
     /// Sends what pacing allows to those who have something waiting.
     fn pace(&mut self, now: Instant) {
         let (peers, batch) = (&mut self.peers, &mut self.batch);
-        self.paced.retain(|key| peers.get_mut(key).is_some_and(|(peer, _)| peer.poll_output(now, batch)));
+        let mut ended = Vec::new();
+        self.paced.retain(|key| {
+            let Some((peer, _)) = peers.get_mut(key) else { return false };
+            guarded(peer, Call::Output, |peer| peer.poll_output(now, batch)).unwrap_or_else(|end| {
+                ended.push((*key, end));
+                false
+            })
+        });
+        self.end_all(ended, now);
     }
 
     fn tick(&mut self, now: Instant) {
         let mut ended = Vec::new();
         for (key, (peer, _)) in &mut self.peers {
             let batch = &mut self.batch;
-            match catch_unwind(AssertUnwindSafe(|| peer.handle_timeout(now, batch))) {
-                Ok(Ok(())) => {}
-                Ok(Err(end)) => ended.push((*key, end)),
-                Err(_) => ended.push((*key, End::Failed("a timer made its peer panic"))),
+            if let Err(end) = guarded(peer, Call::Timeout, |peer| peer.handle_timeout(now, batch)).flatten() {
+                ended.push((*key, end));
             }
         }
-        for (key, end) in ended {
-            self.end(key, &end, now);
-        }
+        self.end_all(ended, now);
         let idle: Vec<u64> =
             self.feeds.iter().filter(|(_, feed)| feed.is_idle(now)).map(|(number, _)| *number).collect();
         for number in idle {
             self.end_feed(number, now);
         }
     }
+}
+
+/// Calls into a peer; every call goes through here. A panic is counted, and is the end of that peer only.
+fn guarded<T>(peer: &mut Peer, call: Call, what: impl FnOnce(&mut Peer) -> T) -> Result<T, End> {
+    let run = || {
+        #[cfg(test)]
+        assert_ne!(peer.poisoned, Some(call), "a panic that a test asked for");
+        what(peer)
+    };
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
+        metrics::counter!("vidicon_webrtc_panics_total").increment(1);
+        End::Panicked(call)
+    })
 }
 
 #[cfg(test)]

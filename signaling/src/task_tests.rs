@@ -319,3 +319,39 @@ fn a_viewer_may_change_its_path() {
     let learned: Vec<SocketAddr> = world.state.peers.values().flat_map(|(p, _)| p.addrs().to_vec()).collect();
     assert!(learned.contains(&SocketAddr::from(([198, 51, 100, 7], 6000))));
 }
+
+#[test]
+fn a_panic_in_any_call_ends_that_viewer_only() {
+    for call in [Call::Input, Call::Start, Call::Picture, Call::Output, Call::Timeout, Call::Close] {
+        let mut world = World::new();
+        world.shoot();
+        let (other, poisoned) = (world.join(), world.join());
+        let key = world.keys;
+        // The cached pictures are started with once, when the handshake is done.
+        world.run(if call == Call::Start { 1 } else { 800 });
+        world.state.peers.get_mut(&key).unwrap().0.poisoned = Some(call);
+        if call == Call::Close {
+            world.state.end(key, &End::Asked, world.now);
+        }
+        // Closed by its panic, not by falling silent: less time than CONSENT_FOR passes.
+        world.run(6_000);
+        assert!(!world.state.peers.contains_key(&key), "{call:?}: the poisoned viewer is gone");
+        assert_eq!(world.seats.taken(), 1, "{call:?}");
+        assert!(!world.state.paced.contains(&key) && !world.state.feeds[&0].viewers.contains(&key), "{call:?}");
+        assert!(world.viewers[poisoned].pictures().len() < 40, "{call:?}");
+        world.expect(other, 0, 140);
+    }
+}
+
+#[test]
+fn a_panic_while_pacing_ends_that_viewer_only() {
+    let mut world = World::new();
+    world.shoot();
+    world.join();
+    world.run(800);
+    let key = world.keys;
+    world.state.peers.get_mut(&key).unwrap().0.poisoned = Some(Call::Output);
+    world.state.paced.insert(key);
+    world.state.pace(world.now);
+    assert_eq!((world.state.peers.len(), world.state.paced.len(), world.seats.taken()), (0, 0, 0));
+}
