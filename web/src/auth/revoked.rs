@@ -23,29 +23,38 @@ struct List {
 
 /// The list of ended sessions.
 #[derive(Default)]
-pub(super) struct Revoked(Mutex<List>);
+pub(super) struct Revoked {
+    list: Mutex<List>,
+    /// Held while the list is written, so that no older one overtakes a newer one.
+    writing: tokio::sync::Mutex<()>,
+}
 
 impl Revoked {
     pub(super) async fn open(store: &Store) -> Result<Self, store::Error> {
         let list = store.setting(SETTING).await?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Ok(Revoked(Mutex::new(list)))
+        Ok(Revoked { list: Mutex::new(list), ..Revoked::default() })
     }
     pub(super) fn is_revoked(&self, session: &Session) -> bool {
-        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         session.issued_at <= list.issued_up_to || list.ids.contains_key(&hex(&session.id))
     }
     /// Ends a session and writes that down.
     pub(super) async fn revoke(&self, store: &Store, session: &Session, now: UnixMillis) -> Result<(), store::Error> {
-        let text = self.add(session, now);
+        self.add(session, now);
+        let _one_at_a_time = self.writing.lock().await;
+        let text = self.text();
         store.set_setting(SETTING, &text).await
     }
-    fn add(&self, session: &Session, now: UnixMillis) -> String {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn add(&self, session: &Session, now: UnixMillis) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.ids.retain(|_, expires_at| *expires_at > now);
         list.ids.insert(hex(&session.id), session.expires_at);
         if list.ids.len() > MOST {
             *list = List { issued_up_to: now, ids: BTreeMap::new() };
         }
+    }
+    fn text(&self) -> String {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         serde_json::to_string(&*list).expect("texts and integers are JSON")
     }
 }
@@ -68,12 +77,13 @@ mod tests {
     fn ended_sessions_stay_ended_and_the_list_stays_short() {
         let revoked = Revoked::default();
         let now = UnixMillis(50);
-        let text = revoked.add(&session(1, 10), now);
+        revoked.add(&session(1, 10), now);
         assert!(revoked.is_revoked(&session(1, 10)) && !revoked.is_revoked(&session(2, 10)));
-        let again = Revoked(Mutex::new(serde_json::from_str(&text).unwrap()));
+        let list = Mutex::new(serde_json::from_str(&revoked.text()).unwrap());
+        let again = Revoked { list, ..Revoked::default() };
         assert!(again.is_revoked(&session(1, 10)), "also after a restart");
         revoked.add(&session(2, 105), UnixMillis(150));
-        assert_eq!(revoked.0.lock().unwrap().ids.len(), 1, "expired ones are forgotten");
+        assert_eq!(revoked.list.lock().unwrap().ids.len(), 1, "expired ones are forgotten");
         for n in 0..=MOST as u32 {
             let mut id = [0; 16];
             id[..4].copy_from_slice(&n.to_be_bytes());
@@ -81,5 +91,27 @@ mod tests {
         }
         assert!(revoked.is_revoked(&session(3, 160)), "too many: all are ended");
         assert!(!revoked.is_revoked(&session(3, 161)));
+    }
+
+    #[tokio::test]
+    async fn lists_are_written_one_after_another_and_the_last_is_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = store::Config { data: folder.path().to_owned(), ..store::Config::default() };
+        let store = Store::open(config, std::sync::Arc::new(|| UnixMillis(50))).await.unwrap();
+        let revoked = Revoked::default();
+        let (one, two, now) = (session(1, 10), session(2, 10), UnixMillis(50));
+        let before = revoked.writing.lock().await;
+        let both = async { tokio::join!(revoked.revoke(&store, &one, now), revoked.revoke(&store, &two, now)) };
+        let mut both = std::pin::pin!(both);
+        let some_time = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(some_time, both.as_mut()).await.is_err(), "they wait");
+        assert!(revoked.is_revoked(&one) && revoked.is_revoked(&two), "at once");
+        assert_eq!(store.setting(SETTING).await.unwrap(), None, "not before what is being written");
+        drop(before);
+        let (one_written, two_written) = both.await;
+        one_written.and(two_written).unwrap();
+        let again = Revoked::open(&store).await.unwrap();
+        assert!(again.is_revoked(&one) && again.is_revoked(&two));
+        store.stop().await.unwrap();
     }
 }
