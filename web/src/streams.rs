@@ -51,6 +51,7 @@ pub(crate) async fn list(caller: Caller) -> Result<Json<Value>, Error> {
 /// Deletes a stream with everything recorded in it.
 pub(crate) async fn remove(caller: Caller, Params(name): Params<String>) -> Result<StatusCode, Error> {
     let app = caller.server()?;
+    let _one_at_a_time = caller.shared.edits.acquire().await.expect("the semaphore is never closed");
     let info = caller.stream(&name)?.info();
     if app.store.cameras().await?.iter().any(|c| c.stream == info.name) {
         return Err(Error::conflict(
