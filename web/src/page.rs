@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 #[folder = "ui/dist"]
 struct Dist;
 
-/// What the page may do: everything from here, pictures and media also out of memory, workers out of memory (hls.js).
-const PAGE_CSP: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; worker-src 'self' blob:; \
+/// What the page may do: everything from here, pictures and media also out of memory.
+const PAGE_CSP: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; worker-src 'self'; \
     style-src 'self'; script-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'none'";
 

@@ -153,12 +153,13 @@ async fn signing_in_and_out() {
     assert_eq!(server.send("GET", "/v1/session", &with, None).await.json(), json!({"access_key_id": KEY}));
     let page = server.send("GET", "/", &with, None).await;
     assert_eq!(page.status, 200);
-    assert!(page.header("content-security-policy").contains("default-src 'self'"));
+    let csp = page.header("content-security-policy");
+    assert!(csp.contains("default-src 'self'") && csp.contains("worker-src 'self';"), "{csp}");
     assert_eq!((page.header("cache-control"), page.header("x-content-type-options")), ("no-store", "nosniff"));
     let bearer = format!("Bearer {}", cookie.split_once('=').unwrap().1);
     assert_eq!(server.send("GET", "/v1/server", &[("authorization", &bearer)], None).await.status, 200);
 
-    // What rests on the cookie and changes something must come from this origin.
+    // What a browser asks for and changes something must come from this origin.
     let rule = || Some(json!({}));
     let own = format!("http://{}", server.address);
     for (name, value, refused) in
@@ -166,6 +167,10 @@ async fn signing_in_and_out() {
     {
         let answer = server.send("POST", "/v1/rules", &[with[0], (name, value)], rule()).await;
         assert_eq!(answer.status == 403, refused, "{name}: {value}: {}", answer.text());
+        // A browser remembers Basic credentials too.
+        let basic = basic(KEY, SECRET);
+        let answer = server.send("POST", "/v1/rules", &[("authorization", &basic), (name, value)], rule()).await;
+        assert_eq!(answer.status == 403, refused, "Basic, {name}: {value}: {}", answer.text());
     }
 
     assert_eq!(server.send("DELETE", "/v1/session", &with, None).await.status, 204);

@@ -97,12 +97,14 @@ impl Auth {
                 None => Err(Error::unauthorized("this playback address is not valid, or not any more")),
             };
         }
-        if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
-            return self.by_header(value, address, now).map(Some);
-        }
-        let Some(token) = cookie(&parts.headers) else { return Ok(None) };
-        let principal =
-            self.session(token, now).ok_or_else(|| Error::unauthorized("the session has ended: sign in again"))?;
+        let principal = match (parts.headers.get(header::AUTHORIZATION), cookie(&parts.headers)) {
+            (Some(value), _) => self.by_header(value, address, now)?,
+            (None, Some(token)) => {
+                self.session(token, now).ok_or_else(|| Error::unauthorized("the session has ended: sign in again"))?
+            }
+            (None, None) => return Ok(None),
+        };
+        // Browsers add cookies, and Basic credentials that they once were given, to what other sites ask for too.
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             origin::check(parts)?;
         }

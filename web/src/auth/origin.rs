@@ -1,4 +1,5 @@
-//! Cross-site requests: a state change that rests on a cookie must come from this origin.
+//! Cross-site requests: a state change that a browser asks for must come from this origin, whatever the
+//! credentials: browsers add cookies and remembered Basic credentials to requests of any site.
 
 use crate::error::Error;
 use axum::http::{header, request::Parts};
