@@ -17,7 +17,7 @@ use store::{
 };
 use url::Url;
 
-/// A camera as the API shows it: no password.
+/// A camera as the API shows it: no password, also none that stands in the URL.
 #[derive(Serialize)]
 pub(crate) struct Shown {
     name: StreamName,
@@ -45,13 +45,14 @@ impl Shown {
             None if camera.enabled => CameraState::Connecting { since: app.store.now() },
             None => CameraState::Disabled,
         };
+        let (url, inside_name, inside_password) = shown_url(&camera.url);
         let stats: StreamStats = app.store.stream(&camera.stream).map(|s| s.stats()).unwrap_or_default();
         Shown {
             reconnects: app.cameras.reconnects(&camera.stream),
-            has_password: camera.password.is_some(),
+            has_password: camera.password.is_some() || inside_password,
             name: camera.stream,
-            url: camera.url,
-            username: camera.username,
+            url,
+            username: camera.username.or(inside_name),
             transport: camera.transport,
             enabled: camera.enabled,
             from_config: camera.from_config,
@@ -64,6 +65,25 @@ impl Shown {
             dropped_gops: stats.dropped_gops,
             last_commit_at: stats.last_commit_at,
         }
+    }
+}
+
+/// A URL as it may be shown, the user name that was in it, and whether a password was. The configuration file may put
+/// credentials into a URL, and anything into the text of a pipeline.
+fn shown_url(url: &str) -> (String, Option<String>, bool) {
+    match Url::parse(url) {
+        Ok(mut url) if url.scheme() != "gst" && url.has_host() => {
+            let name = Some(url.username()).filter(|u| !u.is_empty()).map(decoded);
+            let password = url.password().is_some();
+            match url.set_username("").and_then(|()| url.set_password(None)) {
+                Ok(()) => (url.into(), name, password),
+                Err(()) => (format!("{}:…", url.scheme()), name, password),
+            }
+        }
+        Ok(url) => (format!("{}:…", url.scheme()), None, false),
+        // Nothing is known of its parts.
+        Err(_) if url.starts_with("gst:") => ("gst:…".to_owned(), None, false),
+        Err(_) => ("…".to_owned(), None, false),
     }
 }
 
@@ -232,6 +252,11 @@ pub(crate) async fn probe(caller: Caller, Body(asked): Body<Probed>) -> Result<J
     let Probed { url, username, password, transport } = asked;
     let name = "probe".parse().expect("letters make a name");
     let camera = checked(New { name, url, username, password, transport })?;
+    let _room = caller
+        .shared
+        .probes
+        .try_acquire()
+        .map_err(|_| Error::unavailable("busy", "too many probes are under way", 5))?;
     Ok(Json(match app.cameras.probe(&camera).await {
         Ok(found) => Outcome::Found(found),
         Err(failure) => Outcome::Failure(failure),
@@ -263,6 +288,26 @@ mod tests {
         assert_eq!(camera.password, Some(Secret("p@s+s+&x".into())));
         let camera = given("rtsp://cam.local/", Some("viewer"), Some("pw")).unwrap();
         assert_eq!((camera.username.as_deref(), camera.password), (Some("viewer"), Some(Secret("pw".into()))));
+    }
+
+    #[test]
+    fn urls_are_shown_without_their_secrets() {
+        let shown = |url| {
+            let (url, name, password) = shown_url(url);
+            (url, name.unwrap_or_default(), password)
+        };
+        let hidden = |url: &str| (url.to_owned(), String::new(), false);
+        let expected = ("rtsp://h:8554/a?b=1".to_owned(), "ad@min".to_owned(), true);
+        assert_eq!(shown("rtsp://ad%40min:canary@h:8554/a?b=1"), expected);
+        assert_eq!(shown("rtsp+gst://u:canary@h/"), ("rtsp+gst://h/".to_owned(), "u".to_owned(), true));
+        assert_eq!(shown("rtsp://h/a"), hidden("rtsp://h/a"));
+        for pipeline in
+            ["gst:rtspsrc location=rtsp://u:canary@h user-pw=canary ! x", "gst://u:canary@h/", "GST: canary"]
+        {
+            assert_eq!(shown(pipeline), hidden("gst:…"), "{pipeline}");
+        }
+        assert_eq!(shown("rtsp://u:canary@[x"), hidden("…"));
+        assert_eq!(shown("rtsp:canary"), hidden("rtsp:…"));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Event streams open at a time.
 const MOST_EVENT_STREAMS: usize = 128;
+/// Probes of cameras under way at a time.
+const MOST_PROBES: usize = 8;
 
 /// Shared by all handlers. The application is behind the door.
 pub(crate) struct Shared {
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) edits: Semaphore,
     /// A permit for each open event stream.
     pub(crate) event_streams: Arc<Semaphore>,
+    /// A permit for each probe of a camera under way.
+    pub(crate) probes: Semaphore,
     pub(crate) stop: CancellationToken,
     pub(crate) started_at: UnixMillis,
 }
@@ -39,6 +43,7 @@ impl Shared {
             page: Page::open(),
             edits: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(MOST_EVENT_STREAMS)),
+            probes: Semaphore::new(MOST_PROBES),
             stop,
             started_at,
         }))

@@ -54,6 +54,34 @@ async fn cameras_are_added_shown_changed_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn probes_are_few_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = std::sync::Arc::new(Server::start(folder.path()).await);
+    // A camera that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rtsp://{}/", silent.local_addr().unwrap());
+    let probe = move |server: std::sync::Arc<Server>| {
+        let body = json!({"url": url});
+        async move { server.root("POST", "/v1/cameras/probe", Some(body)).await }
+    };
+    let under_way: Vec<_> = (0..8).map(|_| tokio::spawn(probe(server.clone()))).collect();
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        connections.push(silent.accept().await.unwrap());
+    }
+    let ninth = probe(server.clone()).await;
+    assert_eq!((ninth.status.as_u16(), ninth.code().as_str()), (503, "busy"), "{}", ninth.text());
+    assert!(!ninth.header("retry-after").is_empty());
+    drop((silent, connections));
+    for answer in under_way {
+        let answer = answer.await.unwrap();
+        assert!(answer.status == 200 && answer.json()["failure"].is_object(), "{}", answer.text());
+    }
+    assert_eq!(probe(server.clone()).await.status, 200, "there is room again");
+    std::sync::Arc::into_inner(server).expect("the only one").stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_configuration_file_says_is_not_changed_here() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;

@@ -45,6 +45,15 @@ async fn no_secret_is_ever_logged() {
     let shown = server.root("POST", "/v1/cameras", Some(camera)).await;
     assert_eq!(shown.status, 201, "{}", shown.text());
     assert!(!shown.text().contains("canary"));
+    for (name, url) in [
+        ("yard", "rtsp://u:canary-file@127.0.0.1:9/x"),
+        ("pipe", "gst:rtspsrc location=rtsp://127.0.0.1:9/ user-pw=canary-pipeline ! rtph264depay"),
+    ] {
+        let camera = json!({"stream": name, "url": url, "enabled": false, "from_config": true});
+        server.store.put_camera(serde_json::from_value(camera).unwrap()).await.unwrap();
+        let shown = server.root("GET", &format!("/v1/cameras/{name}"), None).await;
+        assert!(shown.status == 200 && !shown.text().contains("canary"), "{}", shown.text());
+    }
     let target = json!({"name": "ops", "url": "http://127.0.0.1:9/", "secret": "canary-target", "allow_local": true});
     let shown = server.root("POST", "/v1/targets", Some(target)).await;
     assert_eq!(shown.status, 201, "{}", shown.text());
