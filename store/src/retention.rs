@@ -3,8 +3,9 @@
 //! Only segments that the catalog lists are ever unlinked. A file that it does not know stays, whatever its name.
 
 use crate::Error;
+use crate::catalog::fragments::Due;
 use crate::catalog::{Catalog, alerts, detections, fragments, segments};
-use crate::state::Streams;
+use crate::state::{StreamState, Streams};
 use media::UnixMillis;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,23 +27,38 @@ impl Sweeper {
         for stream in streams {
             let Some(hours) = stream.info().retention_hours else { continue };
             let (id, cutoff) = (stream.id(), now.plus(-i64::from(hours) * 3_600_000));
-            let mut total = 0;
-            loop {
-                let (gone, more) = self.catalog.write(move |c| fragments::expire(c, id, cutoff)).await?;
-                total += gone;
-                if !more {
-                    break;
-                }
-            }
-            if total > 0 {
-                stream.forget_before(cutoff);
-                tracing::info!(stream = %stream.name(), fragments = total, "expired fragments are removed");
-            }
+            self.expire(&stream, cutoff, now).await?;
             while self.catalog.write(move |c| detections::expire(c, id, cutoff)).await? {}
             while self.catalog.write(move |c| alerts::expire(c, id, cutoff)).await? {}
         }
         while self.catalog.write(fragments::sweep_deleted).await? {}
         self.unlink_dead().await
+    }
+
+    /// Takes the expired fragments of one stream. A look reads one batch, more only where the clock had stepped ahead.
+    async fn expire(&self, stream: &StreamState, cutoff: UnixMillis, now: UnixMillis) -> Result<(), Error> {
+        let id = stream.id();
+        let (mut after, mut expired) = (0, false);
+        loop {
+            match self.catalog.read(move |c| fragments::due(c, id, after, cutoff, now)).await? {
+                Due::Upto(upto) => {
+                    while let Some(last) = self.catalog.write(move |c| fragments::expire(c, id, upto)).await? {
+                        stream.forget_upto(last);
+                        expired = true;
+                        if last >= upto {
+                            break;
+                        }
+                    }
+                    after = upto;
+                }
+                Due::Unclear(last) => after = last,
+                Due::None => break,
+            }
+        }
+        if expired {
+            tracing::info!(stream = %stream.name(), upto = after, "expired fragments are removed");
+        }
+        Ok(())
     }
 
     async fn unlink_dead(&self) -> Result<(), Error> {

@@ -325,11 +325,11 @@ impl StreamState {
         all_known.then(|| inner.recent.iter().skip(inner.recent.len().saturating_sub(limit)).cloned().collect())
     }
 
-    /// Forgets fragments before `cutoff`, which retention took.
-    pub(crate) fn forget_before(&self, cutoff: UnixMillis) {
+    /// Forgets fragments up to this counter, which retention took.
+    pub(crate) fn forget_upto(&self, counter: u64) {
         let mut inner = self.lock();
-        inner.recent.retain(|m| m.server_start >= cutoff);
-        inner.tail.retain(|f| f.meta.server_start >= cutoff);
+        inner.recent.retain(|m| m.number.counter() > counter);
+        inner.tail.retain(|f| f.meta.number.counter() > counter);
         inner.tail_bytes = inner.tail.iter().map(|f| u64::from(f.meta.bytes)).sum();
     }
 

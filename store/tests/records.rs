@@ -248,6 +248,45 @@ async fn what_is_past_its_retention_goes_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_clock_that_stepped_takes_nothing_that_is_not_due_and_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::new();
+    let store = Store::open(Config { sweep_interval_s: 1, ..config(dir.path()) }, clock.clock()).await.unwrap();
+    let stream = store.create_stream(&name("short"), Some(1)).await.unwrap();
+    let mut writer = stream.writer();
+    let mut written = Vec::new();
+    // Good, 1970, good, a year ahead, good.
+    for (i, offset) in [0, -T0, 0, 365 * 24 * HOUR, HOUR / 2].into_iter().enumerate() {
+        clock.advance_ms(offset);
+        written.push(record(&mut writer, fragment(&header(1280), T0 + i as i64 * 1000, 3, 200, None)).await);
+        clock.advance_ms(-offset);
+    }
+    clock.advance_ms(HOUR / 2);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(stream.fragments(ALL, Position::Start, 9).await.unwrap(), written);
+    assert_eq!(stream.latest(9).await.unwrap(), written);
+
+    let left = async |expected: &[media::FragmentMeta]| {
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if stream.fragments(ALL, Position::Start, 9).await.unwrap().len() <= expected.len() {
+                break;
+            }
+        }
+        assert_eq!(stream.fragments(ALL, Position::Start, 9).await.unwrap(), expected);
+        assert_eq!(stream.latest(9).await.unwrap(), expected, "memory says what the catalog says");
+    };
+    clock.advance_ms(HOUR / 2 + 60_000);
+    left(&written[3..]).await;
+    clock.advance_ms(HOUR / 2);
+    let last = record(&mut writer, fragment(&header(1280), T0 + 9000, 3, 200, None)).await;
+    left(std::slice::from_ref(&last)).await;
+    store.stop().await.unwrap();
+    let report = check(dir.path(), CheckOptions::default()).unwrap();
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test]
 async fn the_bytes_of_a_deleted_stream_go_with_their_segments() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { segment_bytes: 1000, ..config(dir.path()) };
