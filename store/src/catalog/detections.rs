@@ -10,9 +10,33 @@ use rusqlite::{Connection, Row, params};
 /// Rows deleted in one transaction.
 const BATCH: i64 = 2000;
 
-/// Adds the detections of one picture.
+/// Commits on this connection without a sync of their own while it lives: the next commit of fragments syncs the whole journal,
+/// and them with it. A crash of the machine in between takes them back, whole and in order; nothing else was promised for them.
+struct Unsynced<'a>(&'a mut Connection);
+
+impl Unsynced<'_> {
+    fn new(c: &mut Connection) -> Result<Unsynced<'_>, Error> {
+        c.pragma_update(None, "synchronous", "NORMAL").map_err(db)?;
+        Ok(Unsynced(c))
+    }
+}
+
+impl Drop for Unsynced<'_> {
+    fn drop(&mut self) {
+        // Runs after an error and a panic too; a transaction has ended by then, because it borrows from here.
+        if let Err(error) = self.0.pragma_update(None, "synchronous", "FULL") {
+            // `Durable` rests on it: rather no process than one that promises what it does not keep.
+            tracing::error!(%error, "commits of the catalog could not be made durable again; the process is aborted");
+            std::process::abort();
+        }
+    }
+}
+
+/// Adds the detections of one picture. They come with every picture of every stream that is watched, on the one thread that
+/// writes: a sync for each would make the commits of fragments wait.
 pub(crate) fn insert(c: &mut Connection, stream: u64, detections: &[Detection]) -> Result<(), Error> {
-    let tx = c.transaction().map_err(db)?;
+    let unsynced = Unsynced::new(c)?;
+    let tx = unsynced.0.transaction().map_err(db)?;
     {
         let mut statement = tx
             .prepare_cached(
@@ -76,4 +100,57 @@ pub(crate) fn expire(c: &Connection, stream: u64, cutoff: UnixMillis) -> Result<
         )
         .map_err(db)?;
     Ok(gone as i64 == BATCH)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::catalog::schema;
+    use uuid::Uuid;
+
+    fn synchronous(c: &Connection) -> i64 {
+        c.pragma_query_value(None, "synchronous", |r| r.get(0)).unwrap()
+    }
+
+    #[test]
+    fn are_added_without_a_sync_of_their_own_and_what_follows_is_synced_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = schema::open(&dir.path().join("catalog.sqlite"), Uuid::now_v7()).unwrap();
+        let found = [Detection {
+            time: UnixMillis(1),
+            fragment: FragmentNumber::new(1, 1, 1),
+            offset_ms: 0,
+            class: "cat".to_owned(),
+            score: 0.5,
+            bounds: [0.0, 0.0, 1.0, 1.0],
+        }];
+        assert_eq!(synchronous(&c), 2);
+        // 1 is NORMAL: no sync at a commit.
+        c.execute_batch(
+            "CREATE TEMP TABLE modes (mode INTEGER);
+             CREATE TEMP TRIGGER look AFTER INSERT ON main.detections
+             BEGIN INSERT INTO modes SELECT synchronous FROM pragma_synchronous; END;",
+        )
+        .unwrap();
+        insert(&mut c, 1, &found).unwrap();
+        let mode: i64 = c.query_row("SELECT mode FROM modes", [], |r| r.get(0)).unwrap();
+        assert_eq!((mode, synchronous(&c)), (1, 2));
+        // After an error.
+        c.execute_batch(
+            "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.detections BEGIN SELECT RAISE(ABORT, 'no'); END;",
+        )
+        .unwrap();
+        insert(&mut c, 1, &found).unwrap_err();
+        assert_eq!(synchronous(&c), 2);
+        // After a panic.
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let unsynced = Unsynced::new(&mut c).unwrap();
+            let _tx = unsynced.0.transaction().unwrap();
+            panic!("in the middle");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(synchronous(&c), 2);
+    }
 }
