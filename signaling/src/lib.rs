@@ -9,6 +9,9 @@ mod candidates;
 mod demux;
 mod dtls;
 mod fanout;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ice;
 #[cfg(test)]
 mod live_tests;
