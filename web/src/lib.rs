@@ -19,6 +19,7 @@ mod page;
 mod routes;
 mod rules;
 mod serve;
+mod slots;
 mod state;
 mod streams;
 mod targets;

@@ -1,8 +1,16 @@
 //! The listener: accepts, serves HTTP/1.1 and HTTP/2 on each connection, and stops in order.
 
-use crate::{App, routes, state::Shared};
+use crate::{
+    App, routes,
+    slots::{Slot, Slots},
+    state::Shared,
+};
 use axum::{Router, body::Body, http::Extensions};
-use hyper::{body::Incoming, service::service_fn};
+use bytes::Bytes;
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -10,16 +18,18 @@ use hyper_util::{
 use std::{
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -29,6 +39,10 @@ use tracing::{Instrument, debug, info, info_span, warn};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Open requests have so long to end once the server stops.
 const DRAIN: Duration = Duration::from_millis(800);
+/// A connection that has no request open ends after so long, at most twice: clients of HTTP/2 would keep it for ever.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a client still reads when its connection has been idle has so long to go out.
+const LINGER: Duration = Duration::from_secs(60);
 /// Connections at a time; more wait unaccepted.
 const MOST_CONNECTIONS: usize = 2048;
 /// The most bytes of a request's head.
@@ -84,12 +98,18 @@ struct AcceptTask {
 impl AcceptTask {
     async fn run(self) {
         info!("accepting connections");
-        let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let (room, slots) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Slots::default()));
         while let Some(permit) = self.stop.run_until_cancelled(room.clone().acquire_owned()).await {
             let permit = permit.expect("the semaphore is never closed");
             let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await else { break };
             match accepted {
-                Ok((stream, peer)) => self.spawn(stream, peer, permit),
+                Ok((stream, peer)) => match slots.take(peer.ip()) {
+                    Some(slot) => self.spawn(stream, peer, (permit, slot)),
+                    None => {
+                        metrics::counter!("vidicon_http_connections_refused_total").increment(1);
+                        debug!(%peer, "connection refused: its address has too many");
+                    }
+                },
                 Err(error) => {
                     // Of one connection (reset before it was accepted) or of the process (no more descriptors).
                     warn!(%error, "a connection could not be accepted");
@@ -100,15 +120,64 @@ impl AcceptTask {
         info!("no more connections are accepted");
     }
 
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, held: (OwnedSemaphorePermit, Slot)) {
         let (router, stop) = (self.router.clone(), self.stop.clone());
         let task = async move {
-            if let Err(error) = connection(stream, peer, router, stop, HEAD_TIMEOUT).await {
+            if let Err(error) = connection(stream, peer, router, stop, HEAD_TIMEOUT, IDLE_TIMEOUT).await {
                 debug!(%error, "connection ended");
             }
-            drop(permit);
+            drop(held);
         };
         self.tasks.spawn(task.instrument(tracing::debug_span!("connection", %peer)));
+    }
+}
+
+/// What happens on a connection.
+#[derive(Default)]
+struct Use {
+    /// Requests so far, and those of them whose answers have not gone out whole.
+    requests: AtomicUsize,
+    open: AtomicUsize,
+}
+
+/// One open request.
+struct Open(Arc<Use>);
+
+impl Open {
+    fn of(used: &Arc<Use>) -> Self {
+        used.requests.fetch_add(1, Ordering::Relaxed);
+        used.open.fetch_add(1, Ordering::Relaxed);
+        Open(used.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer; its request is open until it has been sent or given up.
+struct Answer {
+    body: Body,
+    _open: Open,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -118,14 +187,16 @@ async fn connection(
     router: Router,
     stop: CancellationToken,
     head_timeout: Duration,
+    idle_timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let ends = Ends { peer, local: stream.local_addr()? };
-    let asked = Arc::new(AtomicBool::new(false));
+    let used = Arc::new(Use::default());
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
+        let open = Open::of(&used);
         request.extensions_mut().insert(ends);
-        router.clone().oneshot(request.map(Body::new))
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { answer.await.map(|answer| answer.map(|body| Body::new(Answer { body, _open: open }))) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES);
@@ -138,20 +209,33 @@ async fn connection(
         .keep_alive_timeout(Duration::from_secs(20));
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
-    // hyper times the head of an HTTP/1.1 request, but not the bytes that tell the two versions apart.
-    let first = async {
-        sleep(head_timeout).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+    // hyper times the head of an HTTP/1.1 request, but neither the bytes that tell the two versions apart nor HTTP/2.
+    let idle = async {
+        let mut wait = head_timeout;
+        loop {
+            let before = used.requests.load(Ordering::Relaxed);
+            sleep(wait).await;
+            if used.open.load(Ordering::Relaxed) == 0 && used.requests.load(Ordering::Relaxed) == before {
+                break;
+            }
+            wait = idle_timeout;
         }
     };
     tokio::select! {
         ended = serving.as_mut() => return ended,
-        () = first => return Ok(()),
+        () = idle => if used.requests.load(Ordering::Relaxed) == 0 { return Ok(()) },
         () = stop.cancelled() => {}
     }
     serving.as_mut().graceful_shutdown();
-    timeout(DRAIN, serving).await.unwrap_or(Ok(()))
+    let stopped = async {
+        stop.cancelled().await;
+        sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = serving => ended,
+        () = stopped => Ok(()),
+        () = sleep(LINGER) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +244,14 @@ mod tests {
 
     use super::*;
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use http_body_util::{BodyExt, Empty};
+    use hyper::client::conn::http2;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::{Instant, timeout},
+    };
+
+    const SHORT: Duration = Duration::from_millis(200);
 
     /// What the server answers to these bytes until it closes the connection.
     async fn answer_to(bytes: &[u8]) -> String {
@@ -168,7 +259,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let serving = connection(stream, peer, router, CancellationToken::new(), Duration::from_millis(200));
+        let serving = connection(stream, peer, router, CancellationToken::new(), SHORT, SHORT);
         client.write_all(bytes).await.unwrap();
         let read = async {
             let mut text = String::new();
@@ -184,5 +275,34 @@ mod tests {
             assert!(!answer_to(start.as_bytes()).await.contains("here"), "{start:?}");
         }
         assert!(answer_to(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.contains("here"), "then closed when idle");
+    }
+
+    #[tokio::test]
+    async fn idle_http2_connections_end_and_busy_ones_do_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Answers at once, but its body takes far longer than a connection may idle.
+        let slow = || async {
+            Body::from_stream(futures_util::stream::once(async {
+                sleep(5 * SHORT).await;
+                Ok::<_, io::Error>("whole")
+            }))
+        };
+        let router = Router::new().route("/", get(slow));
+        let server = tokio::spawn(async move {
+            let (stream, peer) = listener.accept().await.unwrap();
+            connection(stream, peer, router, CancellationToken::new(), SHORT, SHORT).await.map_err(|e| e.to_string())
+        });
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut client, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::spawn(driver);
+        let request = hyper::Request::get(format!("http://{address}/")).body(Empty::<Bytes>::new()).unwrap();
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "whole");
+        let idle_since = Instant::now();
+        timeout(Duration::from_secs(5), server).await.expect("ended by the server").unwrap().unwrap();
+        assert!(idle_since.elapsed() < Duration::from_secs(3));
+        timeout(Duration::from_secs(5), driver).await.expect("closed").unwrap().ok();
+        drop(client);
     }
 }

@@ -25,6 +25,7 @@ use revoked::Revoked;
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc};
 use subtle::ConstantTimeEq;
+pub(crate) use throttle::network;
 use throttle::{Throttle, Verdict};
 use token::{Session, Signer};
 

@@ -110,7 +110,7 @@ impl Throttle {
 }
 
 /// Whom an address stands for: itself, or its /64 in IPv6, out of which one host can take any address.
-fn network(address: IpAddr) -> [u8; 8] {
+pub(crate) fn network(address: IpAddr) -> [u8; 8] {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             let [a, b, c, d] = v4.octets();
