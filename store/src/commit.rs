@@ -10,6 +10,7 @@ use crate::segments::writer::{Item, LogWriter};
 use crate::state::StreamState;
 use crate::{Clock, Error, Kind, Notice};
 use media::{Fragment, FragmentMeta};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -67,6 +68,8 @@ pub(crate) struct Committer {
     pub(crate) faults: Arc<Faults>,
     pub(crate) interval: Duration,
     pub(crate) group_bytes: u64,
+    /// Streams whose deletion was in a group that failed; noted with the next one, so that a rebuild does not bring them back.
+    pub(crate) unnoted: BTreeSet<u64>,
 }
 
 impl Committer {
@@ -94,6 +97,9 @@ impl Committer {
             let group = self.gather(first);
             self.commit(group);
         }
+        if !self.unnoted.is_empty() {
+            self.commit(Vec::new());
+        }
     }
 
     /// Waits until the interval since the first fragment was sealed is over, or enough bytes wait. While one group commits,
@@ -119,7 +125,7 @@ impl Committer {
 
     fn commit(&mut self, group: Vec<Work>) {
         // A fragment of a stream that was deleted meanwhile has no place to go.
-        let mut kept = Vec::with_capacity(group.len());
+        let mut kept: Vec<Work> = self.unnoted.iter().copied().map(Work::Deleted).collect();
         for work in group {
             match work {
                 Work::Fragment(sealed) if sealed.stream.is_closed() => {
@@ -156,12 +162,13 @@ impl Committer {
         let before = self.log.position();
         let places = match self.log.append(&items, (self.clock)()) {
             Ok(places) => places,
-            Err(error) => return fail_all(kept, &error),
+            Err(error) => return self.fail_all(kept, &error),
         };
         drop(items);
         match self.record(&kept, &places) {
             Ok(outcomes) => {
                 self.log.recorded();
+                self.unnoted.clear();
                 self.finish(kept, outcomes);
                 metrics::histogram!("vidicon_commit_seconds").record(started.elapsed().as_secs_f64());
                 metrics::counter!("vidicon_commits_total").increment(1);
@@ -178,7 +185,19 @@ impl Committer {
                     // It may have taken them after all. The bytes stay; the next start adopts them.
                     _ => self.log.retire_unknown(end),
                 }
-                fail_all(kept, &error);
+                self.fail_all(kept, &error);
+            }
+        }
+    }
+
+    /// The group is not recorded. Deletions are kept for the next one: their streams are gone already, so nobody can ask again.
+    fn fail_all(&mut self, group: Vec<Work>, error: &Error) {
+        for work in group {
+            match work {
+                Work::Fragment(sealed) => sealed.fail(error),
+                Work::Deleted(stream) => {
+                    self.unnoted.insert(stream);
+                }
             }
         }
     }
@@ -230,14 +249,6 @@ impl Sealed {
         self.stream.lost();
         let error = error.echo().context(format_args!("stream {stream} fragment {number}"));
         let _ = self.durable.send(Err(error));
-    }
-}
-
-fn fail_all(group: Vec<Work>, error: &Error) {
-    for work in group {
-        if let Work::Fragment(sealed) = work {
-            sealed.fail(error);
-        }
     }
 }
 

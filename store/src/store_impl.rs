@@ -14,6 +14,7 @@ use crate::stream::Stream;
 use crate::{Error, Kind, recovery, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -305,6 +306,7 @@ impl Opened {
             faults: faults.clone(),
             interval: Duration::from_millis(config.commit_interval_ms),
             group_bytes: config.commit_bytes,
+            unnoted: BTreeSet::new(),
         };
         let committer = committer.start(folder.clone())?;
         let reader = Reader::new(&folder.segments())?;
