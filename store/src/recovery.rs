@@ -2,13 +2,13 @@
 //!
 //! Records behind the catalog's end were written but never acknowledged. Complete ones are adopted (synced, then given their
 //! rows); the first incomplete one and all after it are cut off. Only segments that the catalog holds for open, and files that
-//! begin where its ids end, are looked at: the work does not grow with the archive.
+//! have ids behind its last, are looked at: the work does not grow with the archive.
 
 use crate::catalog::fragments::{self, Group, NewRow};
-use crate::catalog::{segments, streams};
+use crate::catalog::{db, segments, streams};
 use crate::folder::sync_dir;
 use crate::segments::reader::Place;
-use crate::segments::record::{FILE_HEADER_LEN, RecordKind};
+use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody};
 use crate::segments::scan::{End, Scan};
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
@@ -33,18 +33,22 @@ pub(crate) fn recover(c: &mut Connection, folder: &Path, store: Uuid, segment_by
     let mut candidates: Vec<(u64, Option<SegmentState>)> =
         segments::open(c)?.into_iter().map(|row| (row.id, Some(row.state))).collect();
     let mut next_id = segments::next_id(c)?;
-    while crate::segments::path(folder, next_id).exists() {
-        candidates.push((next_id, None));
-        next_id += 1;
-    }
+    // More than one, and with holes that retention left, where an older catalog was put back.
+    candidates.extend(crate::check::segment_ids(folder)?.into_iter().filter(|id| *id >= next_id).map(|id| (id, None)));
+    let close =
+        |c: &Connection, id, state| segments::put(c, &BTreeMap::from([(id, SegmentState { closed: true, ..state })]));
     let mut resume = None;
-    let newest = candidates.last().map(|(id, _)| *id);
     for (id, known) in candidates {
         let Some((state, usable)) = mend(c, folder, store, id, known)? else { continue };
-        if Some(id) == newest && usable && state.end < segment_bytes {
+        next_id = next_id.max(id + 1);
+        // Only the newest of ours is written on.
+        if let Some((older, state)) = resume.take() {
+            close(c, older, state)?;
+        }
+        if usable && state.end < segment_bytes {
             resume = Some((id, state));
         } else {
-            segments::put(c, &BTreeMap::from([(id, SegmentState { closed: true, ..state })]))?;
+            close(c, id, state)?;
         }
     }
     Ok(Resume { segment: resume, next_id })
@@ -92,8 +96,8 @@ fn mend(
         return Ok(known.map(|state| (state, false)));
     }
     scan.seek(start).map_err(io)?;
-    let (found, deletions) = adoptable(c, &mut scan, id).map_err(io)?;
-    let deletions = deletions || known.is_some_and(|state| state.deletions);
+    let Found { rows, described, deleted } = adoptable(c, &mut scan, id).map_err(io)?;
+    let deletions = !deleted.is_empty() || known.is_some_and(|state| state.deletions);
     let end = scan.at;
     let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
     if scan.len > end {
@@ -104,12 +108,19 @@ fn mend(
     // Adopted bytes may not have been synced when the process ended.
     file.sync_all().and_then(|()| sync_dir(folder)).map_err(io)?;
     let state = SegmentState { created_at: scan.header.created_at, end, closed: false, deletions };
-    let count = found.len();
-    let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows: found };
+    let count = rows.len();
+    adopt_streams(c, &rows, &described)?;
+    let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows };
     let outcomes = fragments::commit(c, &group)?;
     for (row, outcome) in group.rows.iter().zip(outcomes) {
         if let Err(error) = outcome {
             tracing::warn!(stream = row.stream, number = %row.meta.number, %error, "a complete fragment could not be adopted");
+        }
+    }
+    for stream in deleted {
+        match streams::delete(c, stream) {
+            Err(e) if e.kind() != Kind::NotFound => return Err(e),
+            _ => {}
         }
     }
     if count > 0 {
@@ -118,13 +129,54 @@ fn mend(
     Ok(Some((state, true)))
 }
 
-/// The complete fragments from where the walk stands, and whether a deletion is noted there.
-fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<(Vec<NewRow>, bool)> {
+/// Where the catalog is older than the segments (an earlier copy was put back), it knows neither the streams that were made since
+/// nor how far the numbers went. Both come before the rows, so that no number is ever given out again (invariant 3).
+fn adopt_streams(
+    c: &mut Connection,
+    rows: &[NewRow],
+    described: &BTreeMap<u64, (u64, Option<StreamBody>)>,
+) -> Result<(), Error> {
+    let tx = c.transaction().map_err(db)?;
+    for (stream, (counter_limit, body)) in described {
+        match body {
+            Some(body) if streams::is_newer(&tx, *stream)? => streams::adopt(&tx, *stream, *counter_limit, body)?,
+            _ => streams::reserve(&tx, *stream, *counter_limit)?,
+        }
+    }
+    let mut last = BTreeMap::<u64, u64>::new();
+    for row in rows {
+        let counter = last.entry(row.stream).or_default();
+        *counter = (*counter).max(row.meta.number.counter());
+    }
+    for (stream, counter) in last {
+        streams::reserve(&tx, stream, streams::block_limit(counter))?;
+    }
+    tx.commit().map_err(db)
+}
+
+/// What stands behind the catalog's end.
+#[derive(Default)]
+struct Found {
+    /// The complete fragments.
+    rows: Vec<NewRow>,
+    /// The streams that are described there: the limit of their counters, and what is said of them.
+    described: BTreeMap<u64, (u64, Option<StreamBody>)>,
+    /// The streams whose deletion is noted there.
+    deleted: Vec<u64>,
+}
+
+/// Reads on from where the walk stands.
+fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<Found> {
     let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
-    let (mut rows, mut deletions) = (Vec::new(), false);
+    let mut found = Found::default();
     while let Some(entry) = scan.next()? {
         let head = entry.head;
         match head.kind {
+            RecordKind::Stream => {
+                let of = found.described.entry(head.stream).or_default();
+                of.0 = of.0.max(head.counter);
+                of.1 = StreamBody::decode(&entry.payload).ok().or(of.1.take());
+            }
             RecordKind::Header => {
                 headers.insert((head.stream, head.header.0), entry.payload.into());
             }
@@ -134,16 +186,15 @@ fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<(Vec<N
                 let stored = || streams::header(c, head.stream, head.header).ok().flatten().map(Bytes::from);
                 let Some(header) = headers.get(&key).cloned().or_else(stored) else { continue };
                 headers.insert(key, header.clone());
-                rows.push(NewRow {
+                found.rows.push(NewRow {
                     stream: head.stream,
                     meta: head.meta(),
                     place: Place { segment: id, offset: entry.offset },
                     header,
                 });
             }
-            RecordKind::Deleted => deletions = true,
-            RecordKind::Stream => {}
+            RecordKind::Deleted => found.deleted.push(head.stream),
         }
     }
-    Ok((rows, deletions))
+    Ok(found)
 }

@@ -53,7 +53,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
     Ok((meta, Place { segment: row.get(10)?, offset: row.get(11)? }))
 }
 
-/// Commits a group in one transaction. Gives, per row, whether it counts or why not (its stream is gone, its header clashes).
+/// Commits a group in one transaction. Gives, per row, whether it counts or why not (its stream is gone, its header or its number clashes).
 pub(crate) fn commit(c: &mut Connection, group: &Group) -> Result<Vec<Result<(), Error>>, Error> {
     let tx = c.transaction().map_err(db)?;
     segments::put(&tx, &group.segments)?;
@@ -65,8 +65,8 @@ pub(crate) fn commit(c: &mut Connection, group: &Group) -> Result<Vec<Result<(),
                 *per_segment.entry(row.place.segment).or_default() += i64::from(added);
                 outcomes.push(Ok(()));
             }
-            // These two concern this row alone; whatever else is wrong concerns the whole group.
-            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid) => outcomes.push(Err(e)),
+            // These concern this row alone; whatever else is wrong concerns the whole group.
+            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid | Kind::Conflict) => outcomes.push(Err(e)),
             Err(e) => return Err(e),
         }
     }
@@ -77,7 +77,7 @@ pub(crate) fn commit(c: &mut Connection, group: &Group) -> Result<Vec<Result<(),
     Ok(outcomes)
 }
 
-/// Adds a row if its stream still exists. `false` if it is there already.
+/// Adds a row if its stream still exists. `false` if it is there already: a group that was written twice is adopted twice.
 fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
     let exists: Option<i64> = c
         .prepare_cached("SELECT 1 FROM streams WHERE id = ?1")
@@ -113,6 +113,13 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
             row.place.offset,
         ])
         .map_err(db)?;
+    // A row that was not added may be of another fragment with the same counter, and this one must not pass for recorded.
+    if added == 0 {
+        get(c, row.stream, m.number).map_err(|e| match e.kind() {
+            Kind::NotFound => Error::new(Kind::Conflict, format!("another fragment has the counter of {}", m.number)),
+            _ => e,
+        })?;
+    }
     Ok(added == 1)
 }
 
@@ -441,5 +448,33 @@ mod tests {
         assert_eq!(expire(&mut c, 1, upto).unwrap(), Some(upto));
         assert_eq!(expire(&mut c, 1, upto).unwrap(), None);
         assert_eq!(c.query_row("SELECT count(*) FROM fragments", [], |r| r.get::<_, i64>(0)).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_counter_that_another_fragment_has_is_refused_and_the_same_fragment_is_not() {
+        let (_dir, mut c) = catalog();
+        let stream = streams::insert(&c, &"gate".parse().unwrap(), None, UnixMillis(0)).unwrap().info.id;
+        let row = |random, offset| NewRow {
+            stream,
+            meta: FragmentMeta {
+                number: FragmentNumber::new(7, 5, random),
+                producer_start: UnixMillis(5),
+                server_start: UnixMillis(5),
+                duration_ms: 1,
+                bytes: 1,
+                frames: 1,
+                crc32c: 0,
+                header: HeaderId(1),
+                cause: None,
+            },
+            place: Place { segment: 1, offset },
+            header: Bytes::from_static(b"h"),
+        };
+        let mut put = |rows| commit(&mut c, &Group { segments: BTreeMap::new(), rows }).unwrap();
+        assert!(put(vec![row(1, 64)])[0].is_ok());
+        let outcomes = put(vec![row(1, 640), row(2, 6400)]);
+        assert!(outcomes[0].is_ok());
+        assert_eq!(outcomes[1].as_ref().unwrap_err().kind(), Kind::Conflict);
+        assert_eq!(newest(&c, stream, 9).unwrap(), [row(1, 64).meta]);
     }
 }

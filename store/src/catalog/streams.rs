@@ -1,6 +1,7 @@
 //! Rows of streams, their headers, and the settings.
 
 use super::db;
+use crate::segments::record::StreamBody;
 use crate::{Error, Kind, StreamInfo};
 use media::{HeaderId, StreamName, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -70,6 +71,35 @@ pub(crate) fn reserve(c: &Connection, id: u64, counter_limit: u64) -> Result<(),
         c.prepare_cached("UPDATE streams SET counter_limit = max(counter_limit, ?2) WHERE id = ?1").map_err(db)?;
     statement.execute(params![id, counter_limit]).map_err(db)?;
     Ok(())
+}
+
+/// The limit of the block that a counter is in: a process that gave it out may have given out all of them.
+pub(crate) fn block_limit(counter: u64) -> u64 {
+    counter.div_ceil(BLOCK) * BLOCK
+}
+
+/// Takes a stream over as a segment describes it. The newest description counts; the limit of counters only grows.
+pub(crate) fn adopt(c: &Connection, id: u64, counter_limit: u64, body: &StreamBody) -> Result<(), Error> {
+    // A name that was given to a later stream belongs to that one.
+    c.execute(
+        "UPDATE streams SET name = name || '.' || id WHERE name = ?1 AND id <> ?2",
+        params![body.name.as_str(), id],
+    )
+    .map_err(db)?;
+    c.execute(
+        "INSERT INTO streams (id, name, retention_hours, created_at, counter_limit) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, retention_hours = excluded.retention_hours,
+             counter_limit = max(counter_limit, excluded.counter_limit)",
+        params![id, body.name.as_str(), body.retention_hours, body.created_at.0, counter_limit],
+    )
+    .map_err(db)?;
+    Ok(())
+}
+
+/// Whether no stream of this catalog ever had this id or a larger one.
+pub(crate) fn is_newer(c: &Connection, id: u64) -> Result<bool, Error> {
+    c.query_row("SELECT ?1 > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'streams'), 0)", [id], |r| r.get(0))
+        .map_err(db)
 }
 
 /// Sets the next block of counters aside for every stream: what a start of the process does.

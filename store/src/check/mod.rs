@@ -5,6 +5,7 @@ mod rebuild;
 mod report;
 mod walk;
 
+pub(crate) use rebuild::segment_ids;
 pub use rebuild::{Rebuilt, rebuild};
 pub use report::{Line, Report};
 

@@ -5,12 +5,12 @@ use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::{schema, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
-use crate::segments::record::{RecordKind, StreamBody};
+use crate::segments::record::{FormatError, RecordKind, StreamBody};
 use crate::segments::scan::{End, Scan};
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -64,8 +64,13 @@ pub(crate) fn into(catalog: &Path, folder: &Folder) -> Result<Rebuilt, Error> {
     let mut connection = schema::open(&part, folder.store)?;
     let mut rebuilt = Rebuilt::default();
     let mut deleted = HashSet::new();
-    for id in segment_ids(&folder.segments())? {
-        segment(&mut connection, folder, id, &mut deleted, &mut rebuilt)?;
+    let ids = segment_ids(&folder.segments())?;
+    let newest = ids.iter().copied().rfind(|id| {
+        let scan = Scan::open(&crate::segments::path(&folder.segments(), *id), false);
+        matches!(scan, Ok(Ok(scan)) if scan.header.store == folder.store && scan.header.segment == *id)
+    });
+    for id in ids {
+        segment(&mut connection, folder, id, Some(id) == newest, &mut deleted, &mut rebuilt)?;
     }
     finish(&mut connection, &deleted)?;
     let count = |sql: &str| connection.query_row(sql, [], |r| r.get(0)).map_err(db);
@@ -82,15 +87,18 @@ pub(crate) fn into(catalog: &Path, folder: &Folder) -> Result<Rebuilt, Error> {
     Ok(rebuilt)
 }
 
+/// Reads one segment. Only the newest can end in bytes that were never synced, so there alone (`payloads`) payloads of fragments
+/// are read and checked: heads can be whole where payloads are not.
 fn segment(
     c: &mut Connection,
     folder: &Folder,
     id: u64,
+    payloads: bool,
     deleted: &mut HashSet<u64>,
     rebuilt: &mut Rebuilt,
 ) -> Result<(), Error> {
     let path = crate::segments::path(&folder.segments(), id);
-    let mut scan = match Scan::open(&path, false)? {
+    let mut scan = match Scan::open(&path, payloads)? {
         Ok(scan) if scan.header.store == folder.store && scan.header.segment == id => scan,
         Ok(_) => {
             rebuilt.problems.push(format!("{} is of another store or another id", path.display()));
@@ -105,11 +113,21 @@ fn segment(
     let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e);
     let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
     let (mut rows, mut deletions) = (Vec::new(), false);
-    while let Some(entry) = scan.next().map_err(io)? {
+    loop {
+        let Some(entry) = scan.next().map_err(io)? else {
+            let Some(passed) = scan.pass_over().map_err(io)? else { break };
+            rebuilt.problems.push(format!(
+                "{} offset {}: {}",
+                path.display(),
+                passed.offset,
+                FormatError::PayloadChecksum
+            ));
+            continue;
+        };
         let head = entry.head;
         match head.kind {
             RecordKind::Stream => match StreamBody::decode(&entry.payload) {
-                Ok(body) => put_stream(c, head.stream, head.counter, &body)?,
+                Ok(body) => streams::adopt(c, head.stream, head.counter, &body)?,
                 Err(e) => rebuilt.problems.push(format!("{} offset {}: {e}", path.display(), entry.offset)),
             },
             RecordKind::Header => {
@@ -142,24 +160,6 @@ fn segment(
             rebuilt.problems.push(format!("stream {} fragment {} in {}: {e}", row.stream, row.meta.number, row.place));
         }
     }
-    Ok(())
-}
-
-/// The newest description of a stream counts; the limit of counters only grows.
-fn put_stream(c: &Connection, id: u64, counter_limit: u64, body: &StreamBody) -> Result<(), Error> {
-    // A name that was given to a later stream belongs to that one.
-    c.execute(
-        "UPDATE streams SET name = name || '.' || id WHERE name = ?1 AND id <> ?2",
-        params![body.name.as_str(), id],
-    )
-    .map_err(db)?;
-    c.execute(
-        "INSERT INTO streams (id, name, retention_hours, created_at, counter_limit) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, retention_hours = excluded.retention_hours,
-             counter_limit = max(counter_limit, excluded.counter_limit)",
-        params![id, body.name.as_str(), body.retention_hours, body.created_at.0, counter_limit],
-    )
-    .map_err(db)?;
     Ok(())
 }
 

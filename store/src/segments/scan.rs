@@ -86,6 +86,19 @@ impl Scan {
         }
     }
 
+    /// After [`Self::next`] ended at a wrong payload checksum: goes on behind that record if it is a fragment, whose head is sound
+    /// and says where the next one starts.
+    pub(crate) fn pass_over(&mut self) -> std::io::Result<Option<Entry>> {
+        if self.end != Some(End::Torn(FormatError::PayloadChecksum)) {
+            return Ok(None);
+        }
+        self.seek(self.at)?;
+        let reads = std::mem::replace(&mut self.read_fragments, false);
+        let passed = self.next();
+        self.read_fragments = reads;
+        passed
+    }
+
     /// Why [`Self::next`] gave `None`.
     pub(crate) fn end(&self) -> End {
         self.end.unwrap_or(End::Clean)
