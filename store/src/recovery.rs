@@ -2,7 +2,7 @@
 //!
 //! Records behind the catalog's end were written but never acknowledged. Complete ones are adopted (synced, then given their
 //! rows); the first incomplete one and all after it are cut off. Only segments that the catalog holds for open, and files that
-//! have ids behind its last, are looked at: the work does not grow with the archive.
+//! have ids behind its last, are looked at: the work does not grow with the archive, but for the list of names.
 
 use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::{db, segments, streams};
