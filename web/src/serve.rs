@@ -24,7 +24,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -47,7 +47,7 @@ const LINGER: Duration = Duration::from_secs(60);
 const MOST_CONNECTIONS: usize = 2048;
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
-/// Histograms of the metrics are folded this often.
+/// Histograms of the metrics are folded, and media that clients leave lying is given up, this often.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The two ends of the connection that a request came by.
@@ -76,15 +76,17 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let metrics = app.metrics.clone();
     let shared = Shared::open(app, stop.clone()).await.map_err(io::Error::other)?;
-    let task = AcceptTask { listener, router: routes::router(shared), stop: stop.clone(), tasks: tasks.clone() };
+    let task =
+        AcceptTask { listener, router: routes::router(shared.clone()), stop: stop.clone(), tasks: tasks.clone() };
     tasks.spawn(task.run().instrument(info_span!("http", %address)));
     let upkeep = async move {
         let mut every = tokio::time::interval(UPKEEP);
         while stop.run_until_cancelled(every.tick()).await.is_some() {
             metrics.run_upkeep();
+            shared.sending.end_stalled(Instant::now());
         }
     };
-    tasks.spawn(upkeep.instrument(info_span!("metrics")));
+    tasks.spawn(upkeep.instrument(info_span!("upkeep")));
     Ok(address)
 }
 
@@ -248,7 +250,7 @@ mod tests {
     use hyper::client::conn::http2;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        time::{Instant, timeout},
+        time::timeout,
     };
 
     const SHORT: Duration = Duration::from_millis(200);

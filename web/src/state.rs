@@ -3,6 +3,7 @@
 use crate::{
     App,
     auth::{Auth, access::Door},
+    body::Sending,
     hls,
     page::Page,
 };
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) auth: Auth,
     pub(crate) hls: hls::Shared,
+    /// Media on its way to clients.
+    pub(crate) sending: Sending,
     pub(crate) page: Page,
     /// One permit: changes that look before they write go one after another.
     pub(crate) edits: Semaphore,
@@ -40,6 +43,7 @@ impl Shared {
             door: Door::new(app),
             auth,
             hls: hls::Shared::default(),
+            sending: Sending::default(),
             page: Page::open(),
             edits: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(MOST_EVENT_STREAMS)),

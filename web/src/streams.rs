@@ -2,7 +2,7 @@
 
 use crate::{
     auth::Caller,
-    body::{immutable, media_body},
+    body::immutable,
     error::Error,
     extract::{Asked, Params, limit, range},
 };
@@ -178,8 +178,10 @@ pub(crate) async fn fragment(
 ) -> Result<Response, Error> {
     let granted = caller.stream(&name)?;
     let number: FragmentNumber = number.parse().map_err(|_| Error::not_found("there is no such fragment"))?;
+    let sending = &caller.shared.sending;
+    let room = sending.room(granted.fragment_meta(number).await?.bytes.into(), granted.playback().is_some())?;
     let fragment = granted.fragment(number).await?;
-    let mut response = immutable(media_body("video/x-matroska", fragment.to_mkv()));
+    let mut response = immutable(sending.answer("video/x-matroska", fragment.to_mkv(), room));
     let file = format!("attachment; filename=\"{}-{}.mkv\"", granted.info().name, fragment.meta.producer_start.0);
     if let Ok(value) = HeaderValue::from_str(&file) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);

@@ -9,7 +9,7 @@ mod window;
 
 use crate::{
     auth::{Caller, access::Granted, token::Playback},
-    body::{immutable, media_body},
+    body::immutable,
     error::Error,
     extract::{Asked, Body, Params, range},
 };
@@ -99,7 +99,8 @@ pub(crate) async fn of_token(
 
 async fn answer(caller: &Caller, granted: Granted, file: &str, asked: &InRange) -> Result<Response, Error> {
     let file = File::parse(file).ok_or_else(|| Error::not_found("a presentation has no such file"))?;
-    let hls = &caller.shared.hls;
+    let (hls, sending) = (&caller.shared.hls, &caller.shared.sending);
+    let by_token = granted.playback().is_some();
     match file {
         File::Index => {
             Ok(text(playlist::index(&granted, hls, &wanted(&granted, asked, caller.now())?, caller.now()).await?))
@@ -109,9 +110,14 @@ async fn answer(caller: &Caller, granted: Granted, file: &str, asked: &InRange) 
         }
         File::Init(id) => {
             let header = granted.header(id).await?;
-            Ok(immutable(media_body("video/mp4", Chunks::from(media::fmp4::init(&header).map_err(unplayable)?))))
+            let init = media::fmp4::init(&header).map_err(unplayable)?;
+            let room = sending.room(init.len() as u64, by_token)?;
+            Ok(immutable(sending.answer("video/mp4", Chunks::from(init), room)))
         }
-        File::Segment(number) => Ok(immutable(media_body("video/mp4", segment(&granted, hls, number).await?))),
+        File::Segment(number) => {
+            let room = sending.room(granted.fragment_meta(number).await?.bytes.into(), by_token)?;
+            Ok(immutable(sending.answer("video/mp4", segment(&granted, hls, number).await?, room)))
+        }
     }
 }
 
