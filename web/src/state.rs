@@ -6,6 +6,7 @@ use crate::{
     body::Sending,
     hls,
     page::Page,
+    whep::Viewers,
 };
 use media::UnixMillis;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) hls: hls::Shared,
     /// Media on its way to clients.
     pub(crate) sending: Sending,
+    /// WebRTC peers by session.
+    pub(crate) viewers: Viewers,
     pub(crate) page: Page,
     /// One permit: changes that look before they write go one after another.
     pub(crate) edits: Semaphore,
@@ -44,6 +47,7 @@ impl Shared {
             auth,
             hls: hls::Shared::default(),
             sending: Sending::default(),
+            viewers: Viewers::default(),
             page: Page::open(),
             edits: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(MOST_EVENT_STREAMS)),

@@ -2,13 +2,60 @@
 //!
 //! For pages of this origin only: no CORS headers. All candidates are in the answer, so there is no PATCH.
 
-use crate::{auth::Caller, error::Error, extract::Params, serve::Ends};
+use crate::{
+    auth::{Caller, access::Principal, token::Session},
+    error::Error,
+    extract::Params,
+    serve::Ends,
+};
 use axum::{
     Extension,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use signaling::Error as Refused;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+/// Peers remembered with their sessions, those that have ended by themselves included; more than can be open at once.
+const MOST: usize = 4096;
+
+/// The peers that were opened under sessions, oldest first: they end with them.
+#[derive(Default)]
+pub(crate) struct Viewers(Mutex<VecDeque<(Session, String)>>);
+
+impl Viewers {
+    /// Remembers a peer; returns one that has to be closed for it, since it would be forgotten.
+    fn add(&self, session: Session, peer: String) -> Option<String> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.push_back((session, peer));
+        if peers.len() > MOST { peers.pop_front().map(|(_, peer)| peer) } else { None }
+    }
+    fn forget(&self, peer: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| known != peer);
+    }
+    /// Takes out the peers whose sessions have ended.
+    fn take_ended(&self, ended: impl Fn(&Session) -> bool) -> Vec<String> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (gone, left) = peers.drain(..).partition::<VecDeque<_>, _>(|(session, _)| ended(session));
+        *peers = left;
+        gone.into_iter().map(|(_, peer)| peer).collect()
+    }
+}
+
+/// Closes the peers whose sessions have ended.
+pub(crate) async fn close_ended(caller: &Caller) -> Result<(), Error> {
+    let (app, shared) = (caller.server()?, &caller.shared);
+    let now = caller.now();
+    for peer in shared.viewers.take_ended(|session| !shared.auth.holds(&Principal::Root(Some(*session)), now)) {
+        if app.peers.close(&peer).await {
+            tracing::info!(peer, "closed a WebRTC viewer with its session");
+        }
+    }
+    Ok(())
+}
 
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
@@ -39,6 +86,16 @@ pub(crate) async fn play(
     }
     let reached_at = ends.map(|Extension(ends)| ends.local.ip().to_canonical());
     let answer = app.peers.play(stream, &offer, reached_at).await?;
+    if let Principal::Root(Some(session)) = caller.principal {
+        if let Some(oldest) = caller.shared.viewers.add(session, answer.id.clone()) {
+            app.peers.close(&oldest).await;
+        }
+        // The session may have ended meanwhile, before the peer was remembered.
+        if !caller.shared.auth.holds(&caller.principal, caller.now()) {
+            close_ended(&caller).await?;
+            return Err(Error::unauthorized("the session has ended: sign in again"));
+        }
+    }
     let location = format!("/v1/whep/{}", answer.id);
     let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
     Ok((StatusCode::CREATED, headers, answer.sdp).into_response())
@@ -46,8 +103,33 @@ pub(crate) async fn play(
 
 /// Closes a peer.
 pub(crate) async fn close(caller: Caller, Params(id): Params<String>) -> Result<StatusCode, Error> {
+    caller.shared.viewers.forget(&id);
     match caller.server()?.peers.close(&id).await {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Error::not_found("there is no such WebRTC session; it may have ended")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use media::UnixMillis;
+
+    #[test]
+    fn peers_are_taken_with_their_sessions_and_the_oldest_make_room() {
+        let session = |n| Session { id: [n; 16], issued_at: UnixMillis(0), expires_at: UnixMillis(9) };
+        let viewers = Viewers::default();
+        for (n, peer) in [(1, "a"), (2, "b"), (1, "c"), (1, "d")] {
+            assert_eq!(viewers.add(session(n), peer.to_owned()), None);
+        }
+        viewers.forget("c");
+        assert_eq!(viewers.take_ended(|s| s.id == [1; 16]), ["a", "d"]);
+        assert!(viewers.take_ended(|s| s.id == [1; 16]).is_empty());
+        for n in 0..MOST {
+            let oldest = viewers.add(session(3), n.to_string());
+            assert_eq!(oldest.as_deref(), (n == MOST - 1).then_some("b"));
+        }
     }
 }

@@ -335,3 +335,45 @@ async fn a_bad_offer_is_refused_with_its_reason() {
     assert_eq!(server.root("DELETE", "/v1/whep/nothing", None).await.status, 404);
     server.stop().await;
 }
+
+/// The least that a browser offers in order to see H.264.
+const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 106\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:VFrm\r\na=ice-pwd:3bxkPFZZkwRx0OjsGBdrjD+3\r\n\
+    a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+    a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:106 H264/90000\r\na=rtcp-fb:106 nack\r\n\
+    a=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webrtc_viewers_end_with_their_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let stream = server.stream("gate").await;
+    let camera = tokio::spawn(async move {
+        loop {
+            record(&stream, &take(1, 100)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    let given = json!({"access_key_id": KEY, "secret_access_key": SECRET});
+    let mut opened = Vec::new();
+    let mut cookies = Vec::new();
+    for _ in 0..2 {
+        let cookie = server.send("POST", "/v1/session", &[], Some(given.clone())).await.header("set-cookie").to_owned();
+        cookies.push(cookie.split(';').next().unwrap().to_owned());
+    }
+    let root = basic(KEY, SECRET);
+    for who in [("cookie", cookies[0].as_str()), ("cookie", &cookies[1]), ("authorization", &root)] {
+        let with = [who, ("content-type", "application/sdp")];
+        let answer = server.send("POST", "/v1/streams/gate/whep", &with, Some(Value::String(OFFER.into()))).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        opened.push(answer.header("location").to_owned());
+    }
+    assert_eq!(server.send("DELETE", "/v1/session", &[("cookie", &cookies[0])], None).await.status, 204);
+    let mut closed = Vec::new();
+    for peer in &opened {
+        closed.push(server.root("DELETE", peer, None).await.status.as_u16());
+    }
+    assert_eq!(closed, [404, 204, 204], "the session's has ended, those of others have not");
+    camera.abort();
+    server.stop().await;
+}

@@ -1,7 +1,7 @@
 //! Signing in and out: `POST`, `GET` and `DELETE /v1/session`.
 
 use super::{COOKIE, Caller, SESSION_MS, access::Principal, new_session, origin};
-use crate::{error::Error, page, serve, state::Shared};
+use crate::{error::Error, page, serve, state::Shared, whep};
 use axum::{
     Json,
     body::{Body, to_bytes},
@@ -101,7 +101,10 @@ pub(crate) async fn who(caller: Caller) -> Result<Json<Value>, Error> {
 pub(crate) async fn sign_out(caller: Caller, headers: HeaderMap) -> Result<Response, Error> {
     caller.server()?;
     if let Principal::Root(Some(session)) = caller.principal {
-        caller.shared.auth.revoked.revoke(caller.shared.door.settings(), &session, caller.now()).await?;
+        let written = caller.shared.auth.revoked.revoke(caller.shared.door.settings(), &session, caller.now()).await;
+        // It has ended here even where that could not be written down.
+        whep::close_ended(&caller).await?;
+        written?;
         tracing::info!("signed out");
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", 0, &headers))]).into_response())
