@@ -11,6 +11,10 @@ mod telemetry;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Frames of many sizes come and go for weeks: this allocator keeps less of what is free than the C library's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
     let result = match args.command {
