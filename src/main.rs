@@ -1,6 +1,7 @@
 //! The `vidicon` binary: arguments, configuration, start and stop. The work is in the crates.
 
 mod args;
+mod batching;
 mod cmd;
 mod config;
 mod credentials;

@@ -1,5 +1,6 @@
 //! Start and stop of the server, top to bottom. `Running::stop` is what a signal runs.
 
+use crate::batching::Batching;
 use crate::config::Config;
 use crate::credentials::{self, Credentials};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -72,6 +73,8 @@ pub(crate) struct Running {
     sources: Stage,
     viewers: Stage,
     watches: Stage,
+    /// The cameras' own threads.
+    reading: Batching,
 }
 
 impl Running {
@@ -109,7 +112,9 @@ impl Running {
         let credentials = credentials::resolve(store, environment).await.map_err(Failure::other)?;
         apply(store, &config).await.map_err(Failure::other)?;
         let (surface, sources, viewers, watches) = Default::default();
-        let running = Running { http, credentials, store: store.clone(), surface, sources, viewers, watches };
+        let reading =
+            Batching::start("cameras").map_err(|e| Failure::other(format!("threads cannot be started: {e}")))?;
+        let running = Running { http, credentials, store: store.clone(), surface, sources, viewers, watches, reading };
 
         let mut webrtc = config.webrtc.clone();
         let media = *webrtc.listen.get_or_insert(http);
@@ -120,7 +125,10 @@ impl Running {
         info!(address = %peers.local_addr(), "WebRTC ready");
 
         let Stage { stop, tasks } = &running.sources;
-        let cameras = ingest::Cameras::start(config.ingest.clone(), store.clone(), stop.clone(), tasks);
+        let cameras = {
+            let _on_their_threads = running.reading.handle().enter();
+            ingest::Cameras::start(config.ingest.clone(), store.clone(), stop.clone(), tasks)
+        };
         info!("cameras started");
 
         let Stage { stop, tasks } = &running.watches;
