@@ -20,7 +20,17 @@ pub fn mkv_header(data: &[u8]) {
     assert_eq!(mkv::parse_header(&header.bytes).as_ref(), Ok(&header));
     let written = mkv::write_header(&header.tracks);
     assert_eq!(mkv::parse_header(&written.bytes).map(|h| h.tracks), Ok(header.tracks.clone()));
+    let start = mkv::document_start(&header).to_bytes();
+    assert_eq!(mkv::parse_header(&start).map(|h| h.tracks), Ok(header.tracks.clone()));
     let _ = (describe(&header), codecs(&header), fmp4::init(&header));
+}
+
+/// Tags take no more bytes than what they were read from, and survive being written.
+pub fn mkv_tags(data: &[u8]) {
+    let Ok(tags) = mkv::parse_tags(data) else { return };
+    // A byte that is no UTF-8 becomes three.
+    assert!(tags.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= 3 * data.len());
+    assert_eq!(mkv::parse_tags(&mkv::write_tags(&tags)), Ok(tags));
 }
 
 /// Frames take no more bytes than their cluster, and survive being written.
@@ -195,6 +205,7 @@ mod tests {
             Just(sps.to_vec()),
             Just(avcc.to_vec()),
             Just(vec![0, 0, 0, 1, 0x67, 1, 2, 3, 0, 0, 1]),
+            Just(mkv::write_tags(&[("A", "1"), ("B", "")]).to_vec()),
         ];
         let tail = proptest::collection::vec(any::<u8>(), 0..120);
         let change = proptest::option::of((any::<prop::sample::Index>(), any::<u8>()));
@@ -214,6 +225,7 @@ mod tests {
         fn every_target_holds_for_any_bytes(bytes in bytes()) {
             mkv_header(&bytes);
             mkv_cluster(&bytes);
+            mkv_tags(&bytes);
             h264_sps(&bytes);
             h264_nals(&bytes);
             aac_asc(&bytes);

@@ -5,8 +5,9 @@ use super::{
     error::{Error, Reason},
     id,
 };
-use crate::{Header, HeaderId, Track, TrackKind};
+use crate::{Chunks, Header, HeaderId, Track, TrackKind};
 use bytes::{BufMut, Bytes, BytesMut};
+use std::ops::Range;
 
 /// Name written as MuxingApp and WritingApp.
 const APP: &[u8] = b"Vidicon";
@@ -19,7 +20,7 @@ const TYPE_METADATA: u64 = 33;
 /// bytes are those given up to the end of Tracks (or Info, if that comes later), so bytes read and stored come out the
 /// same when they are read again. A Segment's size may be anything: it counts the clusters that are not here.
 pub fn parse_header(bytes: &Bytes) -> Result<Header, Error> {
-    let children = open_segment(bytes)?;
+    let children = open_segment(bytes)?.end;
     let mut scale = 1_000_000;
     let mut tracks = None;
     let mut end = children;
@@ -52,8 +53,24 @@ pub fn parse_header(bytes: &Bytes) -> Result<Header, Error> {
     Ok(Header { id: HeaderId::of(&bytes), bytes, timestamp_scale_ns: scale, tracks })
 }
 
-/// Where the children of the first Segment start.
-fn open_segment(bytes: &[u8]) -> Result<usize, Error> {
+/// A Segment's ID and an unknown size in eight bytes.
+const ENDLESS_SEGMENT: [u8; 12] = [0x18, 0x53, 0x80, 0x67, 1, 255, 255, 255, 255, 255, 255, 255];
+
+/// The header's bytes as the start of a document that clusters follow without end: the Segment's size, which says how long the
+/// producer's document is, becomes unknown, in eight bytes. All else is as it came; nothing is copied.
+pub fn document_start(header: &Header) -> Chunks {
+    let bytes = &header.bytes;
+    match open_segment(bytes) {
+        Ok(head) if bytes[head.clone()] != ENDLESS_SEGMENT => {
+            let parts = [bytes.slice(..head.start), Bytes::from_static(&ENDLESS_SEGMENT), bytes.slice(head.end..)];
+            parts.into_iter().collect()
+        }
+        _ => Chunks::from(bytes.clone()),
+    }
+}
+
+/// Where the head (ID and size) of the first Segment lies; its children follow.
+fn open_segment(bytes: &[u8]) -> Result<Range<usize>, Error> {
     let mut elements = Elements::new(bytes, 0..bytes.len());
     let ebml = elements.next_sized()?.ok_or(Error::new(0, Reason::Truncated))?;
     if ebml.id != id::EBML {
@@ -71,7 +88,7 @@ fn open_segment(bytes: &[u8]) -> Result<usize, Error> {
         let error = |reason| Error::new(at, reason);
         let (id, size, len) = ebml::head(&bytes[at..]).map_err(error)?.ok_or(error(Reason::Truncated))?;
         if id == id::SEGMENT {
-            return Ok(at + len);
+            return Ok(at..at + len);
         }
         let size = size.ok_or(error(Reason::UnknownSize(id)))?;
         let next = usize::try_from(size).ok().and_then(|size| (at + len).checked_add(size));
@@ -175,7 +192,7 @@ pub(super) fn default_durations(header: &Header) -> Vec<(u8, u64)> {
     let bytes = &header.bytes;
     let walk = || -> Result<Vec<(u8, u64)>, Error> {
         let mut found = Vec::new();
-        let mut elements = Elements::new(bytes, open_segment(bytes)?..bytes.len());
+        let mut elements = Elements::new(bytes, open_segment(bytes)?.end..bytes.len());
         while let Some(element) = elements.next()? {
             if element.id != id::TRACKS {
                 continue;

@@ -1,11 +1,11 @@
 //! Matroska, as far as fragments need it: a header, and one cluster per fragment.
 //!
-//! What belongs here: reading and writing the EBML header, Segment, Info, Tracks and Cluster elements, and cutting a
+//! What belongs here: reading and writing the EBML header, Segment, Info, Tracks, Tags and Cluster elements, and cutting a
 //! byte string into them. Lenient in what it reads: elements it does not know are skipped, sizes may be 1 to 8 bytes
 //! wide or unknown, blocks may be simple or grouped, laced or not. Strict in one thing: every length is checked
 //! against the bytes that are there, so foreign input costs no more memory than itself and never panics.
 //!
-//! What does not: tags and cues (skipped as elements), and sessions that arrive in pieces, which `ingest` owns.
+//! What does not: cues (skipped as elements), and sessions that arrive in pieces, which `ingest` owns.
 //!
 //! Frame payloads are slices of the bytes given; nothing is copied in either direction.
 
@@ -15,12 +15,14 @@ mod header;
 mod lacing;
 mod read;
 mod split;
+mod tags;
 mod write;
 
 pub use error::{Error, Reason};
-pub use header::{parse_header, write_header};
+pub use header::{document_start, parse_header, write_header};
 pub use read::{parse_chunks, parse_cluster};
 pub use split::{Piece, Pieces, pieces};
+pub use tags::{parse_tags, write_tags};
 pub use write::ClusterWriter;
 
 #[cfg(test)]
@@ -59,6 +61,10 @@ pub(crate) mod id {
     pub(crate) const BLOCK_DURATION: u32 = 0x9B;
     pub(crate) const REFERENCE_BLOCK: u32 = 0xFB;
     pub(crate) const TAGS: u32 = 0x1254_C367;
+    pub(crate) const TAG: u32 = 0x7373;
+    pub(crate) const SIMPLE_TAG: u32 = 0x67C8;
+    pub(crate) const TAG_NAME: u32 = 0x45A3;
+    pub(crate) const TAG_STRING: u32 = 0x4487;
     pub(crate) const CUES: u32 = 0x1C53_BB6B;
     pub(crate) const CHAPTERS: u32 = 0x1043_A770;
     pub(crate) const ATTACHMENTS: u32 = 0x1941_A469;
