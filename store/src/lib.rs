@@ -14,6 +14,7 @@ mod catalog;
 pub mod check;
 mod commit;
 mod coverage;
+pub mod documents;
 pub mod error;
 #[cfg(test)]
 mod fault_tests;

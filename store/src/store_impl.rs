@@ -11,7 +11,7 @@ use crate::segments::reader::Reader;
 use crate::segments::writer::LogWriter;
 use crate::state::{RECENT, Shared, StreamState, Streams};
 use crate::stream::Stream;
-use crate::{Error, Kind, recovery, tasks};
+use crate::{Error, Kind, documents, recovery, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -90,6 +90,8 @@ pub enum Notice {
     Deliveries,
     /// A stream was created or deleted.
     Streams,
+    /// Documents of this collection were added, changed or removed ([`crate::documents`]).
+    Documents(&'static str),
 }
 
 /// An open store. Cheap to clone. [`Store::stop`] ends it in order; when the last clone is dropped without it, what is queued is
@@ -180,15 +182,28 @@ impl Store {
 
     /// Creates a stream. `AlreadyExists` if the name is taken. `None` takes the default retention, `Some(0)` keeps for ever.
     pub async fn create_stream(&self, name: &StreamName, retention_hours: Option<u32>) -> Result<Stream, Error> {
+        self.create(name, retention_hours, None).await
+    }
+    pub(crate) async fn create(
+        &self,
+        name: &StreamName,
+        retention_hours: Option<u32>,
+        body: Option<serde_json::Value>,
+    ) -> Result<Stream, Error> {
         let hours = retention_hours.unwrap_or(self.inner.shared.config.default_retention_hours);
         let retention = (hours > 0).then_some(hours);
         let (name, now) = (name.clone(), self.now());
         // The map is filled before the caller can be cancelled, so that row and memory never differ.
         let inner = self.inner.clone();
         let create = async move {
-            let row = inner.shared.catalog.write(move |c| streams::insert(c, &name, retention, now)).await?;
+            let with_body = body.is_some();
+            let catalog = &inner.shared.catalog;
+            let row = catalog.write(move |c| streams::create(c, &name, retention, now, body)).await?;
             let state = inner.add(row, Vec::new());
             let _ = inner.notices.send(Notice::Streams);
+            if with_body {
+                let _ = inner.notices.send(Notice::Documents(documents::STREAM));
+            }
             Ok(Stream::new(state))
         };
         detached(create).await
@@ -224,6 +239,7 @@ impl Store {
             let _ = inner.shared.queue.push(Work::Deleted(id));
             inner.sweep_now.notify_one();
             let _ = inner.notices.send(Notice::Streams);
+            let _ = inner.notices.send(Notice::Documents(documents::STREAM));
             Ok(())
         };
         detached(delete).await

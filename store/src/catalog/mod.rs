@@ -6,6 +6,7 @@
 pub(crate) mod alerts;
 pub(crate) mod configs;
 pub(crate) mod detections;
+pub(crate) mod documents;
 #[cfg(test)]
 mod figures;
 pub(crate) mod fragments;

@@ -9,12 +9,16 @@ use std::path::Path;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Version of the tables below. An upgrade is a step from each earlier one.
-pub(crate) const VERSION: i64 = 1;
-
+/// The steps, each from the version before it; the first makes version 1 in an empty file. A new catalog takes them all, so that it
+/// is what an upgraded one is. A step that was released never changes.
+///
 /// Plain SQL, so that PostgreSQL can take it over with few changes. 64-bit ids that fill their range (header ids) are stored as
 /// the signed integer of the same bits.
-const TABLES: &str = "
+const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
+/// The version that they lead to.
+pub(crate) const VERSION: i64 = STEPS.len() as i64;
+
+const VERSION_1: &str = "
 CREATE TABLE store (
     key TEXT PRIMARY KEY,
     value BLOB NOT NULL
@@ -112,6 +116,19 @@ CREATE INDEX deliveries_by_alert ON deliveries (alert);
 CREATE INDEX deliveries_due ON deliveries (state, next_at);
 ";
 
+const VERSION_2: &str = "
+CREATE TABLE documents (
+    collection TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (collection, name)
+) WITHOUT ROWID;
+-- One row: the last version that a document was given.
+CREATE TABLE document_versions (last INTEGER NOT NULL);
+INSERT INTO document_versions (last) VALUES (0);
+";
+
 /// Opens the writing connection; makes the tables in an empty file; refuses a newer version, and the catalog of another store.
 pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
     // Made here first, because SQLite would make it readable for others; its journal takes over the permissions.
@@ -128,6 +145,14 @@ pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
     match version {
         0 => create(&mut connection, store).map_err(|e| e.context(format!("{} cannot be made", path.display())))?,
         VERSION => {}
+        older @ 1..VERSION => {
+            // Of another store it is refused below, untouched.
+            if belongs(&connection, store)? {
+                upgrade(&mut connection, older)
+                    .map_err(|e| e.context(format!("{} cannot be upgraded from version {older}", path.display())))?;
+                tracing::info!(from = older, to = VERSION, "the catalog is upgraded");
+            }
+        }
         newer => {
             let message = format!(
                 "{} has schema version {newer}; this program knows up to {VERSION}: use a newer one",
@@ -136,12 +161,31 @@ pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
             return Err(Error::new(Kind::Invalid, message));
         }
     }
-    let of: Option<Vec<u8>> =
-        connection.query_row("SELECT value FROM store WHERE key = 'uuid'", [], |r| r.get(0)).optional().map_err(db)?;
-    if of.as_deref() != Some(store.as_bytes()) {
+    if !belongs(&connection, store)? {
         return Err(Error::new(Kind::Invalid, format!("{} belongs to another data folder", path.display())));
     }
     Ok(connection)
+}
+
+fn belongs(connection: &Connection, store: Uuid) -> Result<bool, Error> {
+    let of: Option<Vec<u8>> =
+        connection.query_row("SELECT value FROM store WHERE key = 'uuid'", [], |r| r.get(0)).optional().map_err(db)?;
+    Ok(of.as_deref() == Some(store.as_bytes()))
+}
+
+/// Takes the steps behind `from`, all in one transaction: a catalog has one version or the other, never something between.
+fn upgrade(connection: &mut Connection, from: i64) -> Result<(), Error> {
+    let tx = connection.transaction().map_err(db)?;
+    steps(&tx, from)?;
+    tx.commit().map_err(db)
+}
+
+fn steps(tx: &Connection, from: i64) -> Result<(), Error> {
+    for (step, to) in STEPS.iter().zip(1..).filter(|(_, to)| *to > from) {
+        tx.execute_batch(step).map_err(db)?;
+        tx.pragma_update(None, "user_version", to).map_err(db)?;
+    }
+    Ok(())
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -166,10 +210,9 @@ fn create(connection: &mut Connection, store: Uuid) -> Result<(), Error> {
     getrandom::fill(&mut secret)
         .map_err(|e| Error::new(Kind::Unavailable, format!("the system gave no random bytes: {e}")))?;
     let tx = connection.transaction().map_err(db)?;
-    tx.execute_batch(TABLES).map_err(db)?;
+    steps(&tx, 0)?;
     tx.execute("INSERT INTO store (key, value) VALUES ('uuid', ?1), ('secret', ?2)", params![store.as_bytes(), secret])
         .map_err(db)?;
-    tx.pragma_update(None, "user_version", VERSION).map_err(db)?;
     tx.commit().map_err(db)
 }
 
@@ -178,4 +221,71 @@ pub(crate) fn secret(connection: &Connection) -> Result<[u8; 32], Error> {
     let value: Vec<u8> =
         connection.query_row("SELECT value FROM store WHERE key = 'secret'", [], |r| r.get(0)).map_err(db)?;
     value.try_into().map_err(|_| Error::new(Kind::Corrupt, "the secret in the catalog has not 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// All that a schema is: names and definitions.
+    fn definitions(c: &Connection) -> Vec<(String, Option<String>)> {
+        let mut statement = c.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+        statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    fn of_version(path: &Path, store: Uuid, version: usize) -> Connection {
+        let c = Connection::open(path).unwrap();
+        STEPS[..version].iter().for_each(|step| c.execute_batch(step).unwrap());
+        c.execute(
+            "INSERT INTO store (key, value) VALUES ('uuid', ?1), ('secret', ?2)",
+            params![store.as_bytes(), [7u8; 32]],
+        )
+        .unwrap();
+        c.pragma_update(None, "user_version", version as i64).unwrap();
+        c
+    }
+
+    #[test]
+    fn an_older_catalog_is_upgraded_to_what_a_new_one_is_and_keeps_its_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Uuid::now_v7();
+        let new = open(&dir.path().join("new.sqlite"), store).unwrap();
+        for version in 1..STEPS.len() {
+            let path = dir.path().join(format!("{version}.sqlite"));
+            let old = of_version(&path, store, version);
+            old.execute_batch(
+                "INSERT INTO streams (name, retention_hours, created_at, counter_limit) VALUES ('gate', 24, 5, 3000);
+                 INSERT INTO segments VALUES (1, 0, 640, 1, 0, 1);
+                 INSERT INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header,
+                     segment, place) VALUES (1, 2001, 10, 11, 12, 1000, 99, 25, 7, 3, 1, 64);
+                 INSERT INTO deliveries (alert, target, state, attempts, created_at, next_at) VALUES ('a', 'hook', 'pending', 3, 1, 2);",
+            )
+            .unwrap();
+            drop(old);
+            for _ in 0..2 {
+                let c = open(&path, store).unwrap();
+                assert_eq!(c.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0)).unwrap(), VERSION);
+                assert_eq!(definitions(&c), definitions(&new));
+                assert_eq!(secret(&c).unwrap(), [7; 32]);
+                let meta = &super::super::fragments::newest(&c, 1, 9).unwrap()[0];
+                assert_eq!((meta.number.counter(), meta.producer_start.0, meta.bytes), (2001, 10, 99));
+                assert_eq!(super::super::alerts::deliveries(&c, Some("a"), 9).unwrap()[0].attempts, 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_catalog_and_one_of_another_store_are_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.sqlite");
+        let store = Uuid::now_v7();
+        let old = of_version(&path, store, 1);
+        let error = open(&path, Uuid::now_v7()).unwrap_err();
+        assert!(error.to_string().contains("another data folder"), "{error}");
+        assert_eq!(old.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0)).unwrap(), 1);
+        old.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        let error = open(&path, store).unwrap_err();
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("newer"), "{error}");
+    }
 }

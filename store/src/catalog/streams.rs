@@ -1,6 +1,7 @@
 //! Rows of streams, their headers, and the settings.
 
 use super::db;
+use crate::documents::{Change, Expect, STREAM};
 use crate::segments::record::StreamBody;
 use crate::{Error, Kind, StreamInfo};
 use media::{HeaderId, StreamName, UnixMillis};
@@ -36,6 +37,24 @@ pub(crate) fn all(c: &Connection) -> Result<Vec<StreamRow>, Error> {
     statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
 
+/// Adds a stream, with its document if it has one, in one transaction.
+pub(crate) fn create(
+    c: &mut Connection,
+    name: &StreamName,
+    retention_hours: Option<u32>,
+    now: UnixMillis,
+    body: Option<serde_json::Value>,
+) -> Result<StreamRow, Error> {
+    let tx = c.transaction().map_err(db)?;
+    let row = insert(&tx, name, retention_hours, now)?;
+    if let Some(body) = body {
+        let name = row.info.id.to_string();
+        super::documents::change(&tx, &[Change::Put { collection: STREAM, name, expect: Expect::Absent, body }])?;
+    }
+    tx.commit().map_err(db)?;
+    Ok(row)
+}
+
 /// Adds a stream; its id is new.
 pub(crate) fn insert(
     c: &Connection,
@@ -55,12 +74,13 @@ pub(crate) fn insert(
     Ok(StreamRow { info, counter_limit: BLOCK })
 }
 
-/// Removes a stream's row, cameras excepted; its other rows go in batches later ([`super::fragments::sweep_deleted`]).
+/// Removes a stream's row and document, cameras excepted; its other rows go in batches later ([`super::fragments::sweep_deleted`]).
 pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
     let tx = c.transaction().map_err(db)?;
     if tx.execute("DELETE FROM streams WHERE id = ?1", [id]).map_err(db)? == 0 {
         return Err(Error::new(Kind::NotFound, "the stream is deleted already"));
     }
+    super::documents::remove(&tx, STREAM, &id.to_string())?;
     tx.execute("INSERT OR IGNORE INTO deleted_streams (id) VALUES (?1)", [id]).map_err(db)?;
     tx.commit().map_err(db)
 }
