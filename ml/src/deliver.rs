@@ -1,15 +1,16 @@
 //! The outbox worker: takes due deliveries, posts them, writes back what became of each.
 //!
 //! The catalog is the queue, so a restart goes on where the last one stopped, and a delivery that was posted but not yet
-//! written back is posted again: at least once, with the alert's id to drop repeats by.
+//! written back is posted again: at least once, with the id of the alert or notification to drop repeats by.
 
 use crate::{
     post::{Failure, Poster},
+    sns,
     webhook::{self, GIVE_UP_AFTER_MS},
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use media::{StreamName, UnixMillis};
+use media::UnixMillis;
 use std::{
     collections::{HashMap, HashSet},
     panic::AssertUnwindSafe,
@@ -18,8 +19,9 @@ use std::{
 };
 use store::{
     Error, Kind, Notice, Store,
+    notifications::{Destination, Subject},
     outbound::Reach,
-    records::{Delivery, DeliveryState, Target},
+    records::{Delivery, DeliveryState, Secret, Target},
 };
 use tokio::{
     sync::broadcast::error::RecvError,
@@ -46,9 +48,9 @@ pub(crate) struct DeliverTask {
     store: Store,
     poster: Poster,
     stop: CancellationToken,
-    running: JoinSet<(u64, StreamName)>,
+    running: JoinSet<(u64, Destination)>,
     busy: HashSet<u64>,
-    per_target: HashMap<StreamName, usize>,
+    per_target: HashMap<Destination, usize>,
 }
 
 impl DeliverTask {
@@ -57,7 +59,7 @@ impl DeliverTask {
     }
 
     pub(crate) async fn run(mut self) {
-        tracing::info!("delivery of alerts started");
+        tracing::info!("deliveries started");
         let mut notices = self.store.notices();
         let stop = self.stop.clone();
         loop {
@@ -92,10 +94,10 @@ impl DeliverTask {
     /// Attempts under way are dropped: their deliveries are still pending in the catalog.
     async fn end(mut self) {
         self.running.shutdown().await;
-        tracing::info!("delivery of alerts ended");
+        tracing::info!("deliveries ended");
     }
 
-    fn ended(&mut self, ended: Result<(u64, StreamName), JoinError>) {
+    fn ended(&mut self, ended: Result<(u64, Destination), JoinError>) {
         match ended {
             Ok((id, target)) => self.release(id, &target),
             Err(error) if error.is_cancelled() => {}
@@ -109,7 +111,7 @@ impl DeliverTask {
         }
     }
 
-    fn release(&mut self, id: u64, target: &StreamName) {
+    fn release(&mut self, id: u64, target: &Destination) {
         // After a panic the books were cleared already.
         if self.busy.remove(&id)
             && let Some(count) = self.per_target.get_mut(target)
@@ -127,16 +129,16 @@ impl DeliverTask {
         metrics::gauge!("vidicon_outbox_oldest_seconds").set(age_ms as f64 / 1000.0);
         let due = self.store.due_deliveries(now, BATCH).await?;
         let full = due.len() == BATCH;
-        let targets: HashMap<StreamName, Arc<Target>> = match due.is_empty() {
-            true => HashMap::new(),
-            false => self.store.targets().await?.into_iter().map(|t| (t.name.clone(), Arc::new(t))).collect(),
+        let targets = match due.is_empty() {
+            true => Targets::default(),
+            false => Targets::of(self.store.targets().await?),
         };
         let mut left_over = false;
         for delivery in due {
             if self.busy.contains(&delivery.id) {
                 continue;
             }
-            let target = delivery.target.clone();
+            let target = delivery.to.clone();
             let under_way = self.per_target.get(&target).copied().unwrap_or(0);
             if under_way >= PER_TARGET && full {
                 // One target's backlog fills all that is read at once: out of the way of the others.
@@ -145,7 +147,7 @@ impl DeliverTask {
             } else if under_way >= PER_TARGET || self.running.len() >= AT_ONCE {
                 left_over = true;
             } else {
-                self.start(delivery, targets.get(&target).cloned());
+                self.start(delivery, targets.find(&target));
             }
         }
         if left_over || full {
@@ -162,11 +164,49 @@ impl DeliverTask {
 
     fn start(&mut self, delivery: Delivery, target: Option<Arc<Target>>) {
         self.busy.insert(delivery.id);
-        *self.per_target.entry(delivery.target.clone()).or_default() += 1;
+        *self.per_target.entry(delivery.to.clone()).or_default() += 1;
         let attempt = Attempt { store: self.store.clone(), poster: self.poster.clone(), target };
-        let span = tracing::info_span!("deliver", target = %delivery.target, alert = %delivery.alert);
+        let span = tracing::info_span!("deliver", target = %delivery.to, id = delivery.of.id());
         self.running.spawn(attempt.run(delivery).instrument(span));
     }
+}
+
+/// The configured targets, by name and by URL.
+#[derive(Default)]
+struct Targets {
+    by_name: HashMap<String, Arc<Target>>,
+    by_url: HashMap<String, Arc<Target>>,
+}
+
+impl Targets {
+    fn of(targets: Vec<Target>) -> Targets {
+        let mut found = Targets::default();
+        for target in targets.into_iter().map(Arc::new) {
+            found.by_name.insert(target.name.to_string(), target.clone());
+            found.by_url.insert(normal(&target.url), target);
+        }
+        found
+    }
+
+    fn find(&self, to: &Destination) -> Option<Arc<Target>> {
+        match to {
+            Destination::Target(name) => self.by_name.get(name.as_str()).cloned(),
+            Destination::Url(url) => self.by_url.get(&normal(url)).cloned(),
+        }
+    }
+}
+
+/// One spelling of a URL, so that `https://Host` is `https://host/`.
+fn normal(url: &str) -> String {
+    url::Url::parse(url).map_or_else(|_| url.to_owned(), String::from)
+}
+
+/// What is posted, the same in every attempt but for the signature.
+struct Message {
+    id: String,
+    content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
 }
 
 /// One attempt of one delivery.
@@ -177,13 +217,14 @@ struct Attempt {
 }
 
 impl Attempt {
-    async fn run(self, delivery: Delivery) -> (u64, StreamName) {
-        let (id, name) = (delivery.id, delivery.target.clone());
+    async fn run(self, delivery: Delivery) -> (u64, Destination) {
+        let (id, to) = (delivery.id, delivery.to.clone());
         let started = Instant::now();
         // A defect is a failure like any other: tried again with growing pauses, not at once and for ever.
         let posted = AssertUnwindSafe(self.post(&delivery)).catch_unwind().await;
         let result = posted.unwrap_or_else(|_| Err(Refused::Later("the attempt panicked; see the log".into())));
-        let label = name.to_string();
+        // URLs that nobody configured share one label: there can be any number of them.
+        let label = self.target.as_ref().map_or_else(|| "(url)".to_owned(), |target| target.name.to_string());
         metrics::histogram!("vidicon_webhook_seconds", "target" => label.clone())
             .record(started.elapsed().as_secs_f64());
         let after = outcome(delivery, result, self.store.now(), uuid::Uuid::now_v7().as_u128() as u32);
@@ -207,32 +248,59 @@ impl Attempt {
             // Not at once: the catalog may be in trouble.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        (id, name)
+        (id, to)
     }
 
     async fn post(&self, delivery: &Delivery) -> Result<(), Refused> {
-        let target = self.target.as_ref().ok_or_else(|| Refused::Never("the target was removed".into()))?;
-        let gone = |e: Error| match e.kind() {
-            Kind::NotFound => Refused::Never(format!("the alert is gone: {e}")),
-            _ => Refused::Later(e.to_string()),
-        };
-        let alert = self.store.alert(&delivery.alert).await.map_err(gone)?;
-        let snapshot = self.store.snapshot(&delivery.alert).await.map_err(gone)?;
-        let body = Bytes::from(webhook::body(&alert, &snapshot));
-        let signed = webhook::sign(&target.secret, &alert.id, self.store.now(), &body);
-        let headers = [
-            ("webhook-id", signed.id),
-            ("webhook-timestamp", signed.timestamp),
-            ("webhook-signature", signed.standard),
-            ("x-vidicon-signature", signed.vidicon),
-        ];
-        let reach = if target.allow_local { Reach::Local } else { Reach::Public };
-        let posted = self.poster.post(&target.url, reach, &headers, body).await;
+        let (url, reach, secret) = self.place(&delivery.to)?;
+        let message = self.message(&delivery.of).await?;
+        let mut headers = message.headers;
+        let signed = secret.map(|secret| webhook::sign(secret, &message.id, self.store.now(), &message.body));
+        headers.push(("webhook-id", message.id));
+        if let Some(signed) = signed {
+            headers.push(("webhook-timestamp", signed.timestamp));
+            headers.push(("webhook-signature", signed.standard));
+            headers.push(("x-vidicon-signature", signed.vidicon));
+        }
+        let posted = self.poster.post(url, reach, message.content_type, &headers, message.body).await;
         posted.map_err(|Failure { status, reason }| {
             if status.is_some_and(|s| s.is_client_error() && s.as_u16() != 408 && s.as_u16() != 429) {
                 tracing::warn!(%reason, "the target refuses; its settings are probably wrong");
             }
             Refused::Later(reason)
+        })
+    }
+
+    /// Where it goes, what may be reached there, and the key of the signature if there is one.
+    fn place<'a>(&'a self, to: &'a Destination) -> Result<(&'a str, Reach, Option<&'a Secret>), Refused> {
+        match (&self.target, to) {
+            (Some(target), _) => {
+                let reach = if target.allow_local { Reach::Local } else { Reach::Public };
+                Ok((&target.url, reach, Some(&target.secret)))
+            }
+            (None, Destination::Target(_)) => Err(Refused::Never("the target was removed".into())),
+            // Whoever may configure a stream named it, not the operator: public addresses only, and no secret is shared.
+            (None, Destination::Url(url)) => Ok((url, Reach::Public, None)),
+        }
+    }
+
+    async fn message(&self, of: &Subject) -> Result<Message, Refused> {
+        let gone = |e: Error| match e.kind() {
+            Kind::NotFound => Refused::Never(format!("what was to be delivered is gone: {e}")),
+            _ => Refused::Later(e.to_string()),
+        };
+        Ok(match of {
+            Subject::Alert(id) => {
+                let alert = self.store.alert(id).await.map_err(gone)?;
+                let snapshot = self.store.snapshot(id).await.map_err(gone)?;
+                let body = Bytes::from(webhook::body(&alert, &snapshot));
+                Message { id: alert.id, content_type: webhook::CONTENT_TYPE, headers: Vec::new(), body }
+            }
+            Subject::Notification(id) => {
+                let notification = self.store.notification(id).await.map_err(gone)?;
+                let (headers, body) = (sns::headers(&notification), Bytes::from(sns::body(&notification)));
+                Message { id: notification.id, content_type: sns::CONTENT_TYPE, headers, body }
+            }
         })
     }
 }
@@ -265,12 +333,12 @@ mod tests {
     use super::*;
 
     fn pending() -> Delivery {
-        let target = "hook".parse().expect("a name");
+        let to = Destination::Target("hook".parse().expect("a name"));
         let start = UnixMillis(1_000_000);
         Delivery {
             id: 1,
-            alert: "a".into(),
-            target,
+            of: Subject::Alert("a".into()),
+            to,
             state: DeliveryState::Pending,
             attempts: 0,
             created_at: start,

@@ -16,6 +16,7 @@ pub mod rules;
 pub mod runtime;
 mod see;
 pub mod snapshot;
+pub mod sns;
 mod watch;
 pub mod webhook;
 

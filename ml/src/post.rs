@@ -68,10 +68,11 @@ impl Poster {
         &self,
         url: &str,
         reach: Reach,
+        content_type: &'static str,
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<(), Failure> {
-        match tokio::time::timeout(TIME_LIMIT, self.attempt(url, reach, headers, body)).await {
+        match tokio::time::timeout(TIME_LIMIT, self.attempt(url, reach, content_type, headers, body)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::of(format!("no answer within {} s", TIME_LIMIT.as_secs()))),
         }
@@ -81,6 +82,7 @@ impl Poster {
         &self,
         url: &str,
         reach: Reach,
+        content_type: &'static str,
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<(), Failure> {
@@ -89,7 +91,7 @@ impl Poster {
         // An IPv6 address stands in brackets in a URL and without them everywhere else.
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = url.port_or_known_default().ok_or_else(|| Failure::of("the target's URL has no port"))?;
-        let request = request(&url, host, headers, body)?;
+        let request = request(&url, host, content_type, headers, body)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Failure::of(format!("{} is not a scheme of webhooks", url.scheme())));
         }
@@ -106,6 +108,7 @@ impl Poster {
 fn request(
     url: &Url,
     host: &str,
+    content_type: &'static str,
     headers: &[(&'static str, String)],
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, Failure> {
@@ -114,7 +117,7 @@ fn request(
     let mut request = Request::post(path)
         .header(header::HOST, host)
         .header(header::USER_AGENT, concat!("vidicon/", env!("CARGO_PKG_VERSION")))
-        .header(header::CONTENT_TYPE, "application/cloudevents+json; charset=utf-8")
+        .header(header::CONTENT_TYPE, content_type)
         .header(header::CONNECTION, "close");
     for (name, value) in headers {
         request = request.header(*name, value);

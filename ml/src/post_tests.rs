@@ -36,7 +36,8 @@ async fn serve(name: &str, answer: &'static str) -> (u16, RootCertStore) {
 }
 
 async fn post(poster: &Poster, url: &str) -> Result<(), String> {
-    poster.post(url, Reach::Local, &[("webhook-id", "1".into())], Bytes::from_static(b"{}")).await.map_err(|f| f.reason)
+    let headers = [("webhook-id", "1".into())];
+    poster.post(url, Reach::Local, "application/json", &headers, Bytes::from_static(b"{}")).await.map_err(|f| f.reason)
 }
 
 #[tokio::test]
@@ -74,6 +75,7 @@ async fn odd_targets_fail_with_a_reason() {
         let reason = post(&poster, url).await.expect_err(url);
         assert!(reason.contains(says), "{url}: {reason}");
     }
-    let reason = poster.post("http://127.0.0.1:1/", Reach::Public, &[], Bytes::new()).await.map_err(|f| f.reason);
+    let reason =
+        poster.post("http://127.0.0.1:1/", Reach::Public, "text/plain", &[], Bytes::new()).await.map_err(|f| f.reason);
     assert!(reason.expect_err("loopback").contains("127.0.0.1"));
 }

@@ -7,6 +7,8 @@ use serde_json::json;
 use sha2::Sha256;
 use store::records::{Alert, Secret};
 
+/// The media type of the body.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 /// How long a delivery is tried before it is dead, in ms.
 pub const GIVE_UP_AFTER_MS: i64 = 24 * 3_600_000;
 /// Longest pause between two attempts, in ms.

@@ -12,6 +12,7 @@ use std::{
 };
 use store::{
     Store,
+    notifications::Destination,
     records::{Alert, Delivery, DeliveryState, Detection, Secret, Target},
 };
 use tokio::{
@@ -160,7 +161,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 async fn delivery(store: &Store, to: &str) -> Delivery {
-    store.deliveries(None, 100).await.unwrap().into_iter().find(|d| d.target.as_str() == to).unwrap()
+    store.deliveries(None, 100).await.unwrap().into_iter().find(|d| d.to == Destination::Target(name(to))).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

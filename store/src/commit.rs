@@ -4,13 +4,14 @@
 use crate::budget::Charge;
 use crate::catalog::{Catalog, fragments};
 use crate::faults::Faults;
+use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
 use crate::segments::writer::{Item, LogWriter};
 use crate::state::StreamState;
 use crate::{Clock, Error, Kind, Notice};
 use media::{Fragment, FragmentMeta};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -23,6 +24,8 @@ pub(crate) struct Sealed {
     pub(crate) fragment: Arc<Fragment>,
     pub(crate) charge: Charge,
     pub(crate) durable: oneshot::Sender<Result<FragmentMeta, Error>>,
+    /// What is to be told of it once it is durable.
+    pub(crate) notify: Option<Arc<Notify>>,
     pub(crate) at: Instant,
 }
 
@@ -212,13 +215,24 @@ impl Committer {
             }),
             Work::Deleted(_) => None,
         });
+        let notify: BTreeMap<usize, Arc<Notify>> = group
+            .iter()
+            .filter_map(|work| match work {
+                Work::Fragment(sealed) => Some(sealed.notify.clone()),
+                Work::Deleted(_) => None,
+            })
+            .enumerate()
+            .filter_map(|(row, notify)| Some((row, notify?)))
+            .collect();
         let group = fragments::Group { segments: self.log.unrecorded().clone(), rows: rows.collect() };
+        let now = (self.clock)();
         self.faults.check("catalog.commit").map_err(Error::of_disk)?;
-        self.catalog.write_blocking(move |c| fragments::commit(c, &group))
+        self.catalog.write_blocking(move |c| fragments::commit_and_notify(c, &group, &notify, now))
     }
 
     fn finish(&self, group: Vec<Work>, outcomes: Vec<Result<(), Error>>) {
         let now = (self.clock)();
+        let mut notified = false;
         let fragments = group.into_iter().filter_map(|work| match work {
             Work::Fragment(sealed) => Some(sealed),
             Work::Deleted(_) => None,
@@ -226,7 +240,8 @@ impl Committer {
         for (sealed, outcome) in fragments.zip(outcomes) {
             match outcome {
                 Ok(()) => {
-                    let Sealed { stream, fragment, charge, durable, .. } = sealed;
+                    let Sealed { stream, fragment, charge, durable, notify, .. } = sealed;
+                    notified |= notify.is_some();
                     let meta = fragment.meta.clone();
                     stream.persisted(fragment, now);
                     // From here on the tail's own bound counts for the bytes.
@@ -236,6 +251,9 @@ impl Committer {
                 }
                 Err(error) => sealed.fail(&error),
             }
+        }
+        if notified {
+            let _ = self.notices.send(Notice::Deliveries);
         }
     }
 }

@@ -21,6 +21,7 @@ mod fault_tests;
 mod faults;
 mod folder;
 pub mod follow;
+pub mod notifications;
 pub mod outbound;
 pub mod records;
 mod records_impl;

@@ -2,6 +2,7 @@
 //!
 //! These are how `web` and `ml` meet without knowing each other.
 
+use crate::notifications::{Destination, Subject};
 use media::{FragmentNumber, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
@@ -149,7 +150,7 @@ pub struct Alert {
     pub raised_at: UnixMillis,
 }
 
-/// The state of a delivery of an alert to a target.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
@@ -161,15 +162,17 @@ pub enum DeliveryState {
     Dead,
 }
 
-/// A delivery of an alert to a target.
+/// A delivery of an alert or a notification. In JSON, `of` is a member `alert` or `notification`, `to` one `target` or `url`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The catalog's id.
     pub id: u64,
-    /// The alert's id.
-    pub alert: String,
-    /// The target's name.
-    pub target: StreamName,
+    /// What is delivered.
+    #[serde(flatten)]
+    pub of: Subject,
+    /// Where to.
+    #[serde(flatten)]
+    pub to: Destination,
     /// Its state.
     pub state: DeliveryState,
     /// Attempts so far.

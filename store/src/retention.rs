@@ -4,12 +4,15 @@
 
 use crate::Error;
 use crate::catalog::fragments::Due;
-use crate::catalog::{Catalog, alerts, detections, fragments, segments};
+use crate::catalog::{Catalog, alerts, detections, fragments, notifications, segments};
 use crate::state::{StreamState, Streams};
 use media::UnixMillis;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Longest that a notification is kept, in hours.
+const NOTIFICATION_HOURS: u32 = 7 * 24;
 
 /// What the sweeper works on.
 pub(crate) struct Sweeper {
@@ -25,6 +28,7 @@ impl Sweeper {
     pub(crate) async fn sweep(&self, now: UnixMillis) -> Result<(), Error> {
         let streams: Vec<_> = self.streams.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect();
         for stream in streams {
+            self.expire_notifications(&stream, now).await?;
             let Some(hours) = stream.info().retention_hours else { continue };
             let (id, cutoff) = (stream.id(), now.plus(-i64::from(hours) * 3_600_000));
             self.expire(&stream, cutoff, now).await?;
@@ -33,6 +37,15 @@ impl Sweeper {
         }
         while self.catalog.write(fragments::sweep_deleted).await? {}
         self.unlink_dead().await
+    }
+
+    /// Notifications are kept for a week, or less where the stream's media is.
+    async fn expire_notifications(&self, stream: &StreamState, now: UnixMillis) -> Result<(), Error> {
+        // Not at once where nothing is archived: a fragment that is sent again finds the one that it had.
+        let hours = stream.info().retention_hours.unwrap_or(NOTIFICATION_HOURS).clamp(1, NOTIFICATION_HOURS);
+        let (id, cutoff) = (stream.id(), now.plus(-i64::from(hours) * 3_600_000));
+        while self.catalog.write(move |c| notifications::expire(c, id, cutoff)).await? {}
+        Ok(())
     }
 
     /// Takes the expired fragments of one stream. A look reads one batch, more only where the clock had stepped ahead.

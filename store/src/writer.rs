@@ -205,7 +205,8 @@ impl Writer {
         let fragment = Arc::new(Fragment { meta, header: open.live.header.clone(), cluster });
         open.charge.seal();
         let (durable, answer) = oneshot::channel();
-        let sealed = Sealed { stream: self.stream.clone(), fragment, charge: open.charge, durable, at: Instant::now() };
+        let (stream, charge) = (self.stream.clone(), open.charge);
+        let sealed = Sealed { stream, fragment, charge, durable, notify: None, at: Instant::now() };
         self.stream.seal(sealed)?;
         Ok(Offer::Sealed(number, Durable::new(answer)))
     }

@@ -1,6 +1,7 @@
 //! Rows of alerts, their snapshots and the outbox of deliveries.
 
 use super::db;
+use crate::notifications::{Destination, Subject};
 use crate::records::{Alert, Delivery, DeliveryState};
 use crate::{Error, Kind, Range};
 use media::{StreamName, UnixMillis};
@@ -108,11 +109,18 @@ fn state_text(state: DeliveryState) -> &'static str {
     }
 }
 
-const DELIVERY: &str = "SELECT id, alert, target, state, attempts, created_at, next_at, last_error FROM deliveries";
+const DELIVERY: &str =
+    "SELECT id, alert, target, state, attempts, created_at, next_at, last_error, kind FROM deliveries";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
-    let (target, state): (String, String) = (row.get(2)?, row.get(3)?);
-    let target = target.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(e)))?;
+    let (of, to, state, kind): (String, String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(8)?);
+    let to =
+        Destination::of_text(to).map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(e)))?;
+    let of = match kind.as_str() {
+        "alert" => Subject::Alert(of),
+        "notification" => Subject::Notification(of),
+        _ => return Err(rusqlite::Error::InvalidColumnType(8, "kind".to_owned(), Type::Text)),
+    };
     let state = match state.as_str() {
         "pending" => DeliveryState::Pending,
         "delivered" => DeliveryState::Delivered,
@@ -121,8 +129,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     };
     Ok(Delivery {
         id: row.get(0)?,
-        alert: row.get(1)?,
-        target,
+        of,
+        to,
         state,
         attempts: row.get(4)?,
         created_at: UnixMillis(row.get(5)?),

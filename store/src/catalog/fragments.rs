@@ -1,6 +1,7 @@
 //! Rows of fragments: one per durable fragment, pointing at its record.
 
-use super::{db, segments, streams};
+use super::{db, notifications, segments, streams};
+use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind, Position, Range};
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use media::{Cause, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Longest fragment in ms: how far before a range a fragment that reaches into it can start.
 pub(crate) const MAX_DURATION_MS: u32 = 60_000;
@@ -55,13 +57,26 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
 
 /// Commits a group in one transaction. Gives, per row, whether it counts or why not (its stream is gone, its header or its number clashes).
 pub(crate) fn commit(c: &mut Connection, group: &Group) -> Result<Vec<Result<(), Error>>, Error> {
+    commit_and_notify(c, group, &BTreeMap::new(), UnixMillis(0))
+}
+
+/// The same, with what is to be told of rows (by their place in the group) put into the outbox in that transaction, as of `now`.
+pub(crate) fn commit_and_notify(
+    c: &mut Connection,
+    group: &Group,
+    notify: &BTreeMap<usize, Arc<Notify>>,
+    now: UnixMillis,
+) -> Result<Vec<Result<(), Error>>, Error> {
     let tx = c.transaction().map_err(db)?;
     segments::put(&tx, &group.segments)?;
     let mut outcomes = Vec::with_capacity(group.rows.len());
     let mut per_segment = BTreeMap::<u64, i64>::new();
-    for row in &group.rows {
+    for (i, row) in group.rows.iter().enumerate() {
         match insert(&tx, row) {
             Ok(added) => {
+                if let Some(notify) = notify.get(&i) {
+                    notifications::raise(&tx, row.stream, &row.meta, notify, now)?;
+                }
                 *per_segment.entry(row.place.segment).or_default() += i64::from(added);
                 outcomes.push(Ok(()));
             }
@@ -321,6 +336,11 @@ pub(crate) fn sweep_deleted(c: &mut Connection) -> Result<bool, Error> {
             tx.execute("DELETE FROM headers WHERE stream = ?1", [stream]).map_err(db)?;
             tx.execute("DELETE FROM detections WHERE stream = ?1", [stream]).map_err(db)?;
             super::alerts::delete_of(&tx, stream)?;
+            if notifications::delete_of(&tx, stream)? {
+                // More than fits one transaction: the stream stays noted, and the next one goes on.
+                tx.commit().map_err(db)?;
+                return Ok(true);
+            }
             tx.execute("DELETE FROM deleted_streams WHERE id = ?1", [stream]).map_err(db)?;
         }
     }

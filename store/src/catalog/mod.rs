@@ -10,6 +10,7 @@ pub(crate) mod documents;
 #[cfg(test)]
 mod figures;
 pub(crate) mod fragments;
+pub(crate) mod notifications;
 pub(crate) mod schema;
 pub(crate) mod segments;
 pub(crate) mod streams;

@@ -127,6 +127,19 @@ CREATE TABLE documents (
 -- One row: the last version that a document was given.
 CREATE TABLE document_versions (last INTEGER NOT NULL);
 INSERT INTO document_versions (last) VALUES (0);
+
+-- A fragment has at most one; body is JSON.
+CREATE TABLE notifications (
+    id TEXT PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    counter INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (stream, counter)
+) WITHOUT ROWID;
+CREATE INDEX notifications_by_time ON notifications (stream, time);
+-- kind: what `alert` is the id of, an 'alert' or a 'notification'. target: the name of one, or a URL.
+ALTER TABLE deliveries ADD COLUMN kind TEXT NOT NULL DEFAULT 'alert';
 ";
 
 /// Opens the writing connection; makes the tables in an empty file; refuses a newer version, and the catalog of another store.
