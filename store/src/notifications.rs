@@ -1,15 +1,28 @@
 //! Notifications: what a fragment asks to be told to somebody once it is durable. They are put into the outbox in the transaction
 //! that makes the fragment durable, and delivered from there like alerts.
 //!
-//! What belongs here: what is stored of one, and where it goes. What does not: which tags of a fragment ask for one (`web`), the
-//! message's form and its delivery (`ml`).
+//! What belongs here: which tags of a fragment ask for one, what is stored of it, and where it goes. What does not: the message's
+//! form and its delivery (`ml`).
 
-use crate::catalog::notifications;
-use crate::{Error, Kind, Store};
+use crate::catalog::{db, fragments, notifications};
+use crate::{Error, Kind, Notice, Store};
 use media::{FragmentNumber, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+/// The tag of a fragment that asks for a notification.
+pub const TAG: &str = "AWS_KINESISVIDEO_NOTIFICATION";
+/// Tags whose names begin so are the service's, not the producer's.
+const RESERVED: &str = "AWS_KINESISVIDEO_";
+
+/// The producer's own pairs if the tags of a fragment ask for a notification. Of a name that comes twice the last value counts.
+pub fn asked(tags: &[(String, String)]) -> Option<BTreeMap<String, String>> {
+    tags.iter()
+        .any(|(name, _)| name == TAG)
+        .then(|| tags.iter().filter(|(name, _)| !name.starts_with(RESERVED)).cloned().collect())
+}
 
 /// What is to be told of a fragment, handed in with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +141,29 @@ impl fmt::Display for Destination {
 }
 
 impl Store {
+    /// Puts the notification of a fragment that is durable already into the outbox: one that its producer sent again, so that it is
+    /// not stored anew. A fragment has one notification; where it is there, nothing is done. Durable when it returns. `NotFound`: there is no
+    /// such stream or fragment.
+    pub async fn raise_notification(
+        &self,
+        stream: &StreamName,
+        fragment: FragmentNumber,
+        notify: Arc<Notify>,
+    ) -> Result<(), Error> {
+        let (id, now, notices) = (self.state(stream)?.id(), self.now(), self.inner.notices.clone());
+        self.catalog()
+            .write(move |c| {
+                let tx = c.transaction().map_err(db)?;
+                let (meta, _) = fragments::get(&tx, id, fragment)?;
+                notifications::raise(&tx, id, &meta, &notify, now)?;
+                tx.commit().map_err(db)?;
+                // Nobody needs to listen.
+                let _ = notices.send(Notice::Deliveries);
+                Ok(())
+            })
+            .await
+    }
+
     /// One notification. `NotFound` once it is gone: with its stream, by retention, or a week after it was raised if no delivery is
     /// still to be made.
     pub async fn notification(&self, id: &str) -> Result<Notification, Error> {
@@ -140,6 +176,16 @@ impl Store {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn only_the_tag_asks_and_only_the_producers_own_pairs_are_told() {
+        let tags =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        assert_eq!(asked(&tags(&[("door", "open"), ("aws_kinesisvideo_notification", "x")])), None);
+        let given = tags(&[("door", "shut"), (TAG, ""), ("AWS_KINESISVIDEO_IMAGE_PREFIX", "p"), ("door", "open")]);
+        assert_eq!(asked(&given), Some(BTreeMap::from([("door".to_owned(), "open".to_owned())])));
+        assert_eq!(asked(&tags(&[(TAG, "1")])), Some(BTreeMap::new()));
+    }
 
     #[test]
     fn a_uri_is_a_url_or_names_a_target() {
