@@ -28,8 +28,8 @@ fn notify(uri: &str) -> Arc<Notify> {
     Arc::new(Notify { uri: uri.to_owned(), to, stream_arn: ARN.to_owned(), payload })
 }
 
-/// Records one fragment of one frame.
-async fn record(store: &Store) -> FragmentMeta {
+/// Records one fragment of one frame, with what is to be told of it.
+async fn record(store: &Store, notify: Option<Arc<Notify>>) -> FragmentMeta {
     let stream = match store.stream(&name("gate")) {
         Ok(stream) => stream,
         Err(_) => store.create_stream(&name("gate"), None).await.unwrap(),
@@ -48,6 +48,9 @@ async fn record(store: &Store) -> FragmentMeta {
     writer.write(Event::Begin(Start { header, producer_start: now, cause: None })).await.unwrap();
     let frame = Frame { track: 1, time: UnixMicros(now.0 * 1000), key: true, data: Bytes::from_static(b"picture") };
     writer.write(Event::Frame(frame)).await.unwrap();
+    if let Some(notify) = notify {
+        stream.notify_when_durable(writer.open_number().unwrap(), notify).unwrap();
+    }
     match writer.write(Event::End).await.unwrap() {
         Offer::Sealed(_, durable) => durable.wait().await.unwrap(),
         _ => panic!("the fragment was not sealed"),
@@ -89,7 +92,7 @@ async fn a_topic_is_a_target_a_url_may_be_one_and_others_reach_no_private_addres
     let store = open(data.path()).await;
     store.put_target(target("doors", receiver.port, true)).await.unwrap();
     let (stop, tasks) = start(&store).await;
-    let (first, second, third) = (record(&store).await, record(&store).await, record(&store).await);
+    let (first, second, third) = (record(&store, None).await, record(&store, None).await, record(&store, None).await);
     let unknown = media::FragmentNumber::new(9999, 1, 1);
     let none = store.raise_notification(&name("gate"), unknown, notify(TOPIC)).await.unwrap_err();
     assert_eq!(none.kind(), Kind::NotFound);
@@ -124,7 +127,7 @@ async fn a_topic_is_a_target_a_url_may_be_one_and_others_reach_no_private_addres
 
     // A target that goes takes its deliveries with it; made again, they can be driven again.
     store.delete_target(&name("doors")).await.unwrap();
-    let fourth = record(&store).await;
+    let fourth = record(&store, None).await;
     store.raise_notification(&name("gate"), fourth.number, notify(TOPIC)).await.unwrap();
     let dead = async || deliveries(&store).await.into_iter().find(|d| d.state == DeliveryState::Dead);
     until("a topic without a target is given up", async || dead().await.is_some()).await;
@@ -142,8 +145,7 @@ async fn a_topic_is_a_target_a_url_may_be_one_and_others_reach_no_private_addres
 async fn child() {
     let data = std::env::var(CHILD).expect("started by the test below");
     let store = open(Path::new(&data)).await;
-    let fragment = record(&store).await;
-    store.raise_notification(&name("gate"), fragment.number, notify(TOPIC)).await.unwrap();
+    let fragment = record(&store, Some(notify(TOPIC))).await;
     println!("\nraised {}", serde_json::to_string(&fragment.number).unwrap());
     std::future::pending::<()>().await;
 }

@@ -5,7 +5,7 @@
 //! form and its delivery (`ml`).
 
 use crate::catalog::{db, fragments, notifications};
-use crate::{Error, Kind, Notice, Store};
+use crate::{Error, Kind, Notice, Store, Stream};
 use media::{FragmentNumber, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -136,6 +136,18 @@ impl fmt::Display for Destination {
                 let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
                 write!(f, "{scheme}://{}", authority.rsplit('@').next().unwrap_or_default())
             }
+        }
+    }
+}
+
+impl Stream {
+    /// Asks for a notification of a fragment that is being written (its number is known from its begin): it comes into the outbox in the
+    /// transaction that makes the fragment durable, and not at all if the fragment is dropped. Asked again, the last one counts.
+    /// `NotFound`: no such fragment is open.
+    pub fn notify_when_durable(&self, fragment: FragmentNumber, notify: Arc<Notify>) -> Result<(), Error> {
+        match self.state.notify(fragment, notify) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::NotFound, format!("fragment {fragment} is not open"))),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, streams};
 use crate::commit::{Queue, Sealed, Work};
 use crate::follow::Hub;
+use crate::notifications::Notify;
 use crate::segments::reader::Reader;
 use crate::segments::record::StreamBody;
 use crate::stats::Stats;
@@ -42,6 +43,8 @@ pub(crate) struct StreamState {
     pub(crate) newest: watch::Sender<Option<FragmentNumber>>,
     closed: AtomicBool,
     inner: Mutex<Inner>,
+    /// What is to be told of open fragments, by counter, once they are durable.
+    notify: Mutex<BTreeMap<u64, Arc<Notify>>>,
 }
 
 struct Inner {
@@ -96,6 +99,7 @@ impl StreamState {
             newest: watch::Sender::new(newest),
             closed: AtomicBool::new(false),
             inner: Mutex::new(inner),
+            notify: Mutex::default(),
         })
     }
 
@@ -216,10 +220,27 @@ impl StreamState {
         given.or(pending)
     }
 
+    /// Something is to be told of an open fragment once it is durable; another one takes the place of an earlier. `false` if no such
+    /// fragment is open.
+    pub(crate) fn notify(&self, number: FragmentNumber, notify: Arc<Notify>) -> bool {
+        // Under the lock, so that the fragment is not sealed or dropped in between.
+        let inner = self.lock();
+        let open = inner.open.contains_key(&number.counter());
+        if open {
+            self.notices().insert(number.counter(), notify);
+        }
+        open
+    }
+
+    fn notices(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
+        self.notify.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     /// A fragment is complete. It goes to the disk once no fragment with a smaller number is open.
-    pub(crate) fn seal(&self, sealed: Sealed) -> Result<(), Error> {
+    pub(crate) fn seal(&self, mut sealed: Sealed) -> Result<(), Error> {
         let counter = sealed.fragment.meta.number.counter();
         let mut inner = self.lock();
+        sealed.notify = self.notices().remove(&counter);
         if inner.open.remove(&counter).is_none() {
             let number = sealed.fragment.meta.number;
             drop(inner);
@@ -238,6 +259,7 @@ impl StreamState {
     pub(crate) fn abandon(&self, number: FragmentNumber) {
         let mut inner = self.lock();
         inner.open.remove(&number.counter());
+        self.notices().remove(&number.counter());
         self.flush(inner);
     }
 

@@ -81,7 +81,7 @@ pub struct Span {
 /// A stream of an open store. Cheap to clone.
 #[derive(Clone)]
 pub struct Stream {
-    state: Arc<StreamState>,
+    pub(crate) state: Arc<StreamState>,
 }
 
 impl Stream {
