@@ -140,7 +140,15 @@ impl Running {
             Err(e) => warn!("detection is off: {e}"),
         }
 
-        let app = web::App { store: store.clone(), cameras, peers, metrics, root: running.credentials.root.clone() };
+        let app = web::App {
+            store: store.clone(),
+            cameras,
+            peers,
+            metrics,
+            root: running.credentials.root.clone(),
+            http: config.http.clone(),
+            aws: config.aws.clone(),
+        };
         let Stage { stop, tasks } = &running.surface;
         web::serve(app, listener, stop.clone(), tasks).await.map_err(Failure::other)?;
         info!(address = %http, "HTTP ready");

@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) ingest: ingest::Config,
     pub(crate) webrtc: signaling::Config,
     pub(crate) detection: ml::Config,
+    pub(crate) http: web::HttpConfig,
+    pub(crate) aws: web::AwsConfig,
     pub(crate) cameras: Vec<CameraEntry>,
     pub(crate) rules: Vec<RuleEntry>,
     pub(crate) targets: Vec<TargetEntry>,
@@ -46,6 +48,8 @@ impl Default for Config {
             ingest: Default::default(),
             webrtc: Default::default(),
             detection: Default::default(),
+            http: Default::default(),
+            aws: Default::default(),
             cameras: Vec::new(),
             rules: Vec::new(),
             targets: Vec::new(),
@@ -252,6 +256,8 @@ impl Config {
                 return error(format!("target {}: its url must begin with https:// or http://", target.name));
             }
         }
+        self.http.check().or_else(error)?;
+        self.aws.check().or_else(error)?;
         let store = &self.store;
         if !(1..=60_000).contains(&store.commit_interval_ms) {
             return error(format!(

@@ -9,7 +9,7 @@ use serde_json::json;
 use store::Kind;
 
 /// An answer that says what went wrong. `code` is for programs, `message` for people.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Error {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
@@ -96,6 +96,8 @@ impl IntoResponse for Error {
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For surfaces that say errors in another form.
+        response.extensions_mut().insert(self);
         response
     }
 }

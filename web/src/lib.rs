@@ -1,6 +1,7 @@
 //! HTTP: native REST, WHEP, playback, events, auth and the page.
 //!
-//! What belongs here: the one listener, the table of routes, who may do what ([`auth`]), the JSON of the native API, HLS
+//! What belongs here: the one listener, the table of routes, who may do what ([`auth`]), the JSON of the native API, the
+//! operations of AWS ([`aws`]), HLS
 //! playlists over fragments, the event stream, and the embedded page. This is the only crate that knows HTTP statuses.
 //!
 //! What does not: storage, media formats, camera protocols, WebRTC, detection. `ml` is reached only through catalog rows
@@ -8,6 +9,7 @@
 
 mod alerts;
 mod auth;
+mod aws;
 mod body;
 mod cameras;
 mod error;
@@ -30,6 +32,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use signaling::Peers;
 use store::Store;
 
+pub use aws::config::{AwsConfig, HttpConfig, Quotas};
 pub use routes::described as routes;
 pub use serve::serve;
 
@@ -61,4 +64,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Who may sign in.
     pub root: Root,
+    /// Settings of this surface.
+    pub http: HttpConfig,
+    /// Settings of its AWS part.
+    pub aws: AwsConfig,
 }

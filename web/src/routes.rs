@@ -4,7 +4,7 @@
 use crate::{
     alerts,
     auth::{self, access::Action, session},
-    cameras,
+    aws, cameras,
     error::Error,
     events, health, hls, page, rules,
     state::Shared,
@@ -34,6 +34,8 @@ pub(crate) struct Route {
     path: &'static str,
     action: Action,
     handler: fn() -> MethodRouter<Arc<Shared>>,
+    /// Its name in the AWS surface; `None` for the native API.
+    operation: Option<&'static str>,
 }
 
 const fn route(
@@ -42,10 +44,20 @@ const fn route(
     action: Action,
     handler: fn() -> MethodRouter<Arc<Shared>>,
 ) -> Route {
-    Route { method, path, action, handler }
+    Route { method, path, action, handler, operation: None }
 }
 
-/// Every operation. A new one goes here and into `docs/api.md`; a test compares.
+/// An operation of the AWS surface: always a POST.
+pub(crate) const fn operation(
+    name: &'static str,
+    path: &'static str,
+    action: Action,
+    handler: fn() -> MethodRouter<Arc<Shared>>,
+) -> Route {
+    Route { method: Method::POST, path, action, handler, operation: Some(name) }
+}
+
+/// Every operation of the native API. A new one goes here and into `docs/api.md`; a test compares.
 const ROUTES: &[Route] = &[
     route(Method::GET, "/healthz", Action::Public, || get(health::live)),
     route(Method::GET, "/readyz", Action::Public, || get(health::ready)),
@@ -85,16 +97,19 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/v1/events", Action::Read, || get(events::stream)),
 ];
 
+/// Every operation, of the native API and of the AWS surface.
+fn table() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(aws::ROUTES.iter().copied().flatten())
+}
+
 /// Every operation as (method, path): what `docs/api.md` must name and what tests of authorisation try.
 pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROUTES.iter().map(|r| (r.method.as_str(), r.path))
+    table().map(|r| (r.method.as_str(), r.path))
 }
 
 /// Whether an operation is open without credentials.
 pub(crate) fn is_public(method: &Method, path: &str) -> bool {
-    ROUTES
-        .iter()
-        .any(|r| r.action == Action::Public && r.path == path && (r.method == method || head_of(&r.method, method)))
+    table().any(|r| r.action == Action::Public && r.path == path && (r.method == method || head_of(&r.method, method)))
 }
 
 fn head_of(route: &Method, asked: &Method) -> bool {
@@ -108,9 +123,13 @@ pub(crate) fn path_token(path: &str) -> Option<&str> {
 
 /// The router over the table, with authentication around all of it.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let router = ROUTES.iter().fold(Router::new(), |router, route| {
+    let router = table().fold(Router::new(), |router, route| {
         let around = middleware::from_fn(move |request: Request, next: Next| guarded(route, request, next));
-        router.route(route.path, (route.handler)().route_layer(around))
+        let handler = match route.operation {
+            Some(_) => (route.handler)().route_layer(DefaultBodyLimit::max(aws::BODY_BYTES)),
+            None => (route.handler)(),
+        };
+        router.route(route.path, handler.route_layer(around))
     });
     router
         .method_not_allowed_fallback(page::wrong_method)
@@ -125,9 +144,15 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 async fn guarded(route: &'static Route, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     request.extensions_mut().insert(route.action);
+    let id = aws::RequestId::new();
+    request.extensions_mut().insert(id);
     let response = match tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Error::unavailable("timeout", "the server did not answer in time", 5).into_response(),
+    };
+    let response = match route.operation {
+        Some(_) => aws::dress(response, id),
+        None => response,
     };
     let (status, took) = (response.status().as_u16(), began.elapsed());
     // The path of the table, never the one that was asked: that may hold a token.
@@ -150,9 +175,9 @@ mod tests {
     #[test]
     fn each_operation_stands_once_and_only_health_and_sign_in_are_open() {
         let all: HashSet<_> = described().collect();
-        assert_eq!(all.len(), ROUTES.len());
+        assert_eq!(all.len(), table().count());
         let open: Vec<_> =
-            ROUTES.iter().filter(|r| r.action == Action::Public).map(|r| (r.method.as_str(), r.path)).collect();
+            table().filter(|r| r.action == Action::Public).map(|r| (r.method.as_str(), r.path)).collect();
         assert_eq!(open, [("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/session")]);
         assert!(is_public(&Method::HEAD, "/healthz") && !is_public(&Method::GET, "/v1/session"));
         assert!(!is_public(&Method::GET, "/healthz/") && !is_public(&Method::GET, "/%68ealthz"));

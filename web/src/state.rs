@@ -3,6 +3,7 @@
 use crate::{
     App,
     auth::{Auth, access::Door},
+    aws::Surface,
     body::Sending,
     hls,
     page::Page,
@@ -22,6 +23,7 @@ const MOST_PROBES: usize = 8;
 pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) auth: Auth,
+    pub(crate) aws: Surface,
     pub(crate) hls: hls::Shared,
     /// Media on its way to clients.
     pub(crate) sending: Sending,
@@ -41,10 +43,12 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) async fn open(app: App, stop: CancellationToken) -> Result<Arc<Self>, store::Error> {
         let auth = Auth::open(&app.store, &app.root).await?;
+        let aws = Surface::open(&app)?;
         let started_at = app.store.now();
         Ok(Arc::new(Shared {
             door: Door::new(app),
             auth,
+            aws,
             hls: hls::Shared::default(),
             sending: Sending::default(),
             viewers: Viewers::default(),

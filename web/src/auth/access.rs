@@ -88,7 +88,7 @@ fn only_plays() -> Error {
     Error::forbidden("a playback token only plays its own stream")
 }
 
-fn no_stream() -> Error {
+pub(crate) fn no_stream() -> Error {
     Error::not_found("there is no stream of this name")
 }
 

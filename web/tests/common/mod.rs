@@ -48,7 +48,8 @@ impl Server {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let root = web::Root { access_key_id: KEY.into(), secret_access_key: secret.into() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let app = web::App { store: store.clone(), cameras, peers, metrics, root };
+        let (http, aws) = Default::default();
+        let app = web::App { store: store.clone(), cameras, peers, metrics, root, http, aws };
         let address = web::serve(app, listener, stop.clone(), &tasks).await.unwrap();
         Server { address, store, stop, tasks }
     }

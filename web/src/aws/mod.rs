@@ -1,0 +1,87 @@
+//! The AWS surface: what unmodified clients of Kinesis Video Streams call, on the same port as everything else.
+//!
+//! What belongs here: the shapes, names, statuses and texts of the services' REST-JSON, over the same store that the native
+//! API shows. What does not: who may call (`auth`), and what media looks like (`media`).
+//!
+//! Every operation is a POST to a path of its own. A handler takes [`Target`] or its own input by [`Json`], a `Caller`, and
+//! gives [`Json`] or [`Error`]; [`dress`] then adds what every answer has. Errors of the rest of the crate may pass
+//! through: they become exceptions on the way out.
+
+pub(crate) mod arn;
+pub(crate) mod config;
+mod control;
+pub(crate) mod endpoints;
+pub(crate) mod epoch;
+mod error;
+pub(crate) mod json;
+pub(crate) mod paging;
+pub(crate) mod target;
+
+use crate::{App, routes::Route};
+use arn::Account;
+use axum::{
+    http::{HeaderName, HeaderValue},
+    response::{IntoResponse, Response},
+};
+use endpoints::Base;
+pub(crate) use error::Error;
+pub(crate) use json::Json;
+use paging::Pages;
+pub(crate) use target::Target;
+use uuid::Uuid;
+
+/// The most bytes of an operation's body.
+pub(crate) const BODY_BYTES: usize = 1 << 20;
+
+/// The header by which a client and the log speak of the same request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// The operations, by service.
+pub(crate) const ROUTES: &[&[Route]] = &[control::ROUTES];
+
+/// What the handlers of this surface share.
+pub(crate) struct Surface {
+    pub(crate) account: Account,
+    pub(crate) pages: Pages,
+    /// The configured public address.
+    pub(crate) public: Option<Base>,
+}
+
+impl Surface {
+    pub(crate) fn open(app: &App) -> Result<Self, store::Error> {
+        let invalid = |text: String| store::Error::new(store::Kind::Invalid, text);
+        app.aws.check().map_err(invalid)?;
+        let public = app
+            .http
+            .base()
+            .map_err(invalid)?
+            .map(|url| Base { tls: url.scheme() == "https", authority: url.authority().to_owned() });
+        Ok(Surface { account: app.aws.account(), pages: Pages::new(&app.store.secret()), public })
+    }
+}
+
+/// The id of a request, in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestId(pub(crate) Uuid);
+
+impl RequestId {
+    pub(crate) fn new() -> Self {
+        RequestId(Uuid::now_v7())
+    }
+}
+
+/// Gives an answer what every answer of this surface has: the request's id, and errors in the form of AWS, also those that
+/// come from outside the handlers.
+pub(crate) fn dress(mut response: Response, id: RequestId) -> Response {
+    if let Some(native) = response.extensions_mut().remove::<crate::error::Error>() {
+        let retry_after = response.headers_mut().remove(axum::http::header::RETRY_AFTER);
+        response = Error::from(native).into_response();
+        if let Some(value) = retry_after {
+            response.headers_mut().insert(axum::http::header::RETRY_AFTER, value);
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.0.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
