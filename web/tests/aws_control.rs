@@ -59,3 +59,43 @@ async fn every_answer_has_a_request_id_and_errors_have_the_form_of_aws() {
     assert!(refused(&answer).1.contains("'APIName'"), "an empty body is an empty object, whatever its type");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn streams_are_described_and_listed_in_pages() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    for name in ["b", "a", "a2", "a1"] {
+        server.stream(name).await;
+    }
+    let described = call(&server, "/describeStream", json!({"StreamName": "a"})).await.json()["StreamInfo"].clone();
+    let arn = described["StreamARN"].as_str().unwrap().to_owned();
+    let made = server.store.stream(&"a".parse().unwrap()).unwrap().info().created_at.0;
+    assert_eq!(arn, format!("arn:aws:kinesisvideo:us-east-1:123456789012:stream/a/{made}"));
+    assert_eq!((&described["Status"], &described["DataRetentionInHours"]), (&json!("ACTIVE"), &json!(168)));
+    assert_eq!(described["CreationTime"].as_f64().unwrap(), made as f64 / 1000.0);
+    assert_eq!(described["Version"].as_str().unwrap().len(), 20);
+    let by_arn = call(&server, "/describeStream", json!({"StreamARN": arn})).await.json()["StreamInfo"].clone();
+    assert_eq!(by_arn, described);
+    let old = json!({"StreamARN": format!("{}1", arn.trim_end_matches(|c: char| c.is_ascii_digit()))});
+    assert_eq!(refused(&call(&server, "/describeStream", old).await).0, "404 ResourceNotFoundException");
+
+    let condition = json!({"ComparisonOperator": "BEGINS_WITH", "ComparisonValue": "a"});
+    let (mut names, mut token) = (Vec::new(), Value::Null);
+    loop {
+        let asked = json!({"MaxResults": 2, "StreamNameCondition": condition, "NextToken": token});
+        let page = call(&server, "/listStreams", asked).await.json();
+        names.extend(page["StreamInfoList"].as_array().unwrap().iter().map(|i| i["StreamName"].clone()));
+        token = page["NextToken"].clone();
+        if token.is_null() {
+            break;
+        }
+        let other = call(&server, "/listStreams", json!({"NextToken": token})).await;
+        assert_eq!(refused(&other).0, "400 InvalidArgumentException", "a token of another listing");
+    }
+    assert_eq!(names, ["a", "a1", "a2"]);
+    assert_eq!(
+        refused(&call(&server, "/listStreams", json!({"MaxResults": 0})).await).0,
+        "400 InvalidArgumentException"
+    );
+    server.stop().await;
+}

@@ -1,6 +1,7 @@
 //! The control plane (`kinesisvideo`, 2017-09-30): streams, channels, their tags and configurations, and where to go on.
 
 mod endpoints;
+mod streams;
 
 use crate::{
     auth::access::Action,
@@ -9,5 +10,8 @@ use crate::{
 use axum::routing::post;
 
 /// Its operations (REFERENCE §1.3).
-pub(crate) const ROUTES: &[Route] =
-    &[operation("GetDataEndpoint", "/getDataEndpoint", Action::Read, || post(endpoints::data))];
+pub(crate) const ROUTES: &[Route] = &[
+    operation("DescribeStream", "/describeStream", Action::Read, || post(streams::describe)),
+    operation("ListStreams", "/listStreams", Action::Read, || post(streams::list)),
+    operation("GetDataEndpoint", "/getDataEndpoint", Action::Read, || post(endpoints::data)),
+];

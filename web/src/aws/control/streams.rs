@@ -1,0 +1,108 @@
+//! `DescribeStream` and `ListStreams`: every stream of the store, however it was made.
+
+use crate::{
+    auth::Caller,
+    aws::{Error, Json, Target, epoch::Epoch, target},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use store::StreamInfo;
+
+/// What a stream that keeps for ever shows: the model's most, ten years.
+const FOR_EVER_HOURS: u32 = 87_600;
+/// The most streams in one answer, also where none is asked for.
+const MOST: usize = 10_000;
+
+#[derive(Serialize)]
+pub(crate) struct Described {
+    #[serde(rename = "StreamInfo")]
+    info: Shown,
+}
+
+/// `StreamInfo` of the model.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shown {
+    stream_name: String,
+    #[serde(rename = "StreamARN")]
+    stream_arn: String,
+    version: String,
+    status: &'static str,
+    creation_time: Epoch,
+    data_retention_in_hours: u32,
+}
+
+/// 20 letters and digits that change with what the stream is.
+fn version(info: &StreamInfo) -> String {
+    let said = format!("{} {} {:?}", info.id, info.created_at.0, info.retention_hours);
+    const DIGITS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    Sha256::digest(said.as_bytes()).iter().take(20).map(|b| char::from(DIGITS[usize::from(b & 31)])).collect()
+}
+
+fn shown(caller: &Caller, info: &StreamInfo) -> Shown {
+    Shown {
+        stream_name: info.name.to_string(),
+        stream_arn: caller.shared.aws.account.stream(info).to_string(),
+        version: version(info),
+        status: "ACTIVE",
+        creation_time: Epoch(info.created_at),
+        data_retention_in_hours: info.retention_hours.unwrap_or(FOR_EVER_HOURS),
+    }
+}
+
+pub(crate) async fn describe(caller: Caller, Json(target): Json<Target>) -> Result<Json<Described>, Error> {
+    let granted = target.resolve(&caller)?;
+    Ok(Json(Described { info: shown(&caller, &granted.info()) }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct List {
+    max_results: Option<usize>,
+    next_token: Option<String>,
+    stream_name_condition: Option<Condition>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Condition {
+    #[serde(rename = "ComparisonOperator")]
+    _operator: Option<Operator>,
+    comparison_value: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Operator {
+    BeginsWith,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Listed {
+    stream_info_list: Vec<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+pub(crate) async fn list(caller: Caller, Json(input): Json<List>) -> Result<Json<Listed>, Error> {
+    let app = caller.server()?;
+    let most = input.max_results.unwrap_or(MOST);
+    if !(1..=MOST).contains(&most) {
+        return Err(Error::constraint("MaxResults", "Member must be from 1 to 10000"));
+    }
+    let prefix = input.stream_name_condition.and_then(|c| c.comparison_value).unwrap_or_default();
+    if !prefix.is_empty() {
+        target::name("StreamNameCondition.ComparisonValue", &prefix)?;
+    }
+    let pages = &caller.shared.aws.pages;
+    let listing = format!("ListStreams {prefix}");
+    let after: Option<String> = input.next_token.map(|token| pages.open(&listing, &token)).transpose()?;
+    let mut found: Vec<StreamInfo> = app.store.streams().into_iter().map(|s| s.info()).collect();
+    found.retain(|i| i.name.as_str().starts_with(&prefix) && after.as_deref().is_none_or(|a| i.name.as_str() > a));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let more = found.len() > most;
+    found.truncate(most);
+    let next_token = found.last().filter(|_| more).map(|last| pages.seal(&listing, &last.name.as_str()));
+    Ok(Json(Listed { stream_info_list: found.iter().map(|info| shown(&caller, info)).collect(), next_token }))
+}
