@@ -47,7 +47,10 @@ pub(crate) struct Page {
 /// Alerts, newest first, in pages; or those of a stream in a range, oldest first.
 pub(crate) async fn list(caller: Caller, Asked(page): Asked<Page>) -> Result<Json<Value>, Error> {
     let app = caller.server()?;
-    let stream = page.stream.as_deref().map(|name| caller.stream(name)).transpose()?.map(|granted| granted.info().name);
+    let stream = match page.stream.as_deref() {
+        Some(name) => Some(caller.stream(name).await?.info().name),
+        None => None,
+    };
     let most = limit(page.limit, 50, 500)?;
     let ranged = page.from.is_some() || page.to.is_some();
     let alerts = match (&stream, ranged) {

@@ -62,7 +62,7 @@ impl Source {
                 () = shared.stop.cancelled() => return None,
                 noticed = self.notices.recv() => noticed,
                 _ = self.heartbeat.tick() => {
-                    let holds = shared.auth.holds(&self.caller.principal, shared.door.now());
+                    let holds = shared.auth.holds(&self.caller.principal, shared.door.now()).await;
                     return holds.then(|| Bytes::from_static(b": still here\n\n"));
                 }
             };

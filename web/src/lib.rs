@@ -32,9 +32,20 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use signaling::Peers;
 use store::Store;
 
+pub use auth::identities::{
+    Key, KeySecrets, MadeKey, NamedPolicy, NewKey, Role, check_name, check_policies, check_tags, create_key,
+    new_role_id,
+};
 pub use aws::config::{AwsConfig, HttpConfig, Quotas};
-pub use routes::described as routes;
+pub use routes::{actions, described as routes};
 pub use serve::serve;
+
+/// Bodies of the fuzz targets in `web/fuzz`: bytes in, no panic, and what must hold of the result.
+///
+/// To run one: `cargo +nightly fuzz run sigv4` in `web/`. They live here so that tests run each of them on the stable toolchain too.
+pub mod fuzzing {
+    pub use crate::auth::{policy::fuzz as policy, session_token::fuzz as session_token, sigv4::fuzz as sigv4};
+}
 
 /// Root credentials.
 #[derive(Clone)]

@@ -36,6 +36,8 @@ pub(crate) struct Route {
     handler: fn() -> MethodRouter<Arc<Shared>>,
     /// Its name in the AWS surface; `None` for the native API.
     operation: Option<&'static str>,
+    /// Whether its body is media that comes as long as it likes: never buffered to be hashed, nor bounded.
+    streams: bool,
 }
 
 const fn route(
@@ -44,7 +46,7 @@ const fn route(
     action: Action,
     handler: fn() -> MethodRouter<Arc<Shared>>,
 ) -> Route {
-    Route { method, path, action, handler, operation: None }
+    Route { method, path, action, handler, operation: None, streams: false }
 }
 
 /// An operation of the AWS surface: always a POST.
@@ -54,47 +56,76 @@ pub(crate) const fn operation(
     action: Action,
     handler: fn() -> MethodRouter<Arc<Shared>>,
 ) -> Route {
-    Route { method: Method::POST, path, action, handler, operation: Some(name) }
+    Route { method: Method::POST, path, action, handler, operation: Some(name), streams: false }
 }
 
-/// Every operation of the native API. A new one goes here and into `docs/api.md`; a test compares.
+impl Route {
+    /// The same, with a body of media.
+    pub(crate) const fn streaming(mut self) -> Route {
+        self.streams = true;
+        self
+    }
+}
+
+/// Playing by HLS.
+const PLAY: Action = Action::play("kinesisvideo:GetHLSStreamingSessionURL");
+
+/// Every operation of the native API. A new one goes here and into `docs/api.md`; a test compares. Where the cloud has the same,
+/// policies know it by the cloud's name.
 const ROUTES: &[Route] = &[
-    route(Method::GET, "/healthz", Action::Public, || get(health::live)),
-    route(Method::GET, "/readyz", Action::Public, || get(health::ready)),
-    route(Method::GET, "/metrics", Action::Read, || get(health::metrics)),
-    route(Method::POST, "/v1/session", Action::Public, || post(session::sign_in)),
-    route(Method::GET, "/v1/session", Action::Page, || get(session::who)),
-    route(Method::DELETE, "/v1/session", Action::Page, || delete(session::sign_out)),
-    route(Method::GET, "/v1/server", Action::Read, || get(health::server)),
-    route(Method::GET, "/v1/cameras", Action::Read, || get(cameras::list)),
-    route(Method::POST, "/v1/cameras", Action::Change, || post(cameras::create)),
-    route(Method::POST, "/v1/cameras/probe", Action::Change, || post(cameras::probe)),
-    route(Method::GET, "/v1/cameras/{name}", Action::Read, || get(cameras::read)),
-    route(Method::PATCH, "/v1/cameras/{name}", Action::Change, || patch(cameras::change)),
-    route(Method::DELETE, "/v1/cameras/{name}", Action::Change, || delete(cameras::remove)),
-    route(Method::GET, "/v1/streams", Action::Read, || get(streams::list)),
-    route(Method::DELETE, "/v1/streams/{name}", Action::Change, || delete(streams::remove)),
-    route(Method::GET, "/v1/streams/{name}/timeline", Action::ReadMedia, || get(streams::timeline)),
-    route(Method::GET, "/v1/streams/{name}/fragments", Action::ReadMedia, || get(streams::fragments)),
-    route(Method::GET, "/v1/streams/{name}/fragments/{number}", Action::ReadMedia, || get(streams::fragment)),
-    route(Method::GET, "/v1/streams/{name}/detections", Action::ReadMedia, || get(streams::detections)),
-    route(Method::GET, "/v1/streams/{name}/hls/{file}", Action::Play, || get(hls::of_stream)),
-    route(Method::POST, "/v1/streams/{name}/playback", Action::Watch, || post(hls::playback)),
-    route(Method::GET, "/p/{token}/{file}", Action::Play, || get(hls::of_token)),
-    route(Method::POST, "/v1/streams/{name}/whep", Action::Watch, || post(whep::play)),
-    route(Method::DELETE, "/v1/whep/{id}", Action::Watch, || delete(whep::close)),
-    route(Method::GET, "/v1/alerts", Action::Read, || get(alerts::list)),
-    route(Method::GET, "/v1/alerts/{id}", Action::Read, || get(alerts::read)),
-    route(Method::GET, "/v1/alerts/{id}/snapshot.jpg", Action::Read, || get(alerts::snapshot)),
-    route(Method::GET, "/v1/rules", Action::Read, || get(rules::list)),
-    route(Method::POST, "/v1/rules", Action::Change, || post(rules::put)),
-    route(Method::DELETE, "/v1/rules/{name}", Action::Change, || delete(rules::remove)),
-    route(Method::GET, "/v1/targets", Action::Read, || get(targets::list)),
-    route(Method::POST, "/v1/targets", Action::Change, || post(targets::put)),
-    route(Method::DELETE, "/v1/targets/{name}", Action::Change, || delete(targets::remove)),
-    route(Method::GET, "/v1/deliveries", Action::Read, || get(alerts::deliveries)),
-    route(Method::POST, "/v1/deliveries/{id}/redrive", Action::Change, || post(alerts::redrive)),
-    route(Method::GET, "/v1/events", Action::Read, || get(events::stream)),
+    route(Method::GET, "/healthz", Action::PUBLIC, || get(health::live)),
+    route(Method::GET, "/readyz", Action::PUBLIC, || get(health::ready)),
+    route(Method::GET, "/metrics", Action::named("vidicon:ReadMetrics"), || get(health::metrics)),
+    route(Method::POST, "/v1/session", Action::PUBLIC, || post(session::sign_in)),
+    route(Method::GET, "/v1/session", Action::PAGE, || get(session::who)),
+    route(Method::DELETE, "/v1/session", Action::PAGE, || delete(session::sign_out)),
+    route(Method::GET, "/v1/server", Action::named("vidicon:DescribeServer"), || get(health::server)),
+    route(Method::GET, "/v1/cameras", Action::named("vidicon:ListCameras"), || get(cameras::list)),
+    route(Method::POST, "/v1/cameras", Action::named("vidicon:CreateCamera"), || post(cameras::create)),
+    route(Method::POST, "/v1/cameras/probe", Action::named("vidicon:ProbeCamera"), || post(cameras::probe)),
+    route(Method::GET, "/v1/cameras/{name}", Action::named("vidicon:DescribeCamera"), || get(cameras::read)),
+    route(Method::PATCH, "/v1/cameras/{name}", Action::named("vidicon:UpdateCamera"), || patch(cameras::change)),
+    route(Method::DELETE, "/v1/cameras/{name}", Action::named("vidicon:DeleteCamera"), || delete(cameras::remove)),
+    route(Method::GET, "/v1/streams", Action::named("kinesisvideo:ListStreams"), || get(streams::list)),
+    route(Method::DELETE, "/v1/streams/{name}", Action::named("kinesisvideo:DeleteStream"), || delete(streams::remove)),
+    route(Method::GET, "/v1/streams/{name}/timeline", Action::named("kinesisvideo:ListFragments"), || {
+        get(streams::timeline)
+    }),
+    route(Method::GET, "/v1/streams/{name}/fragments", Action::named("kinesisvideo:ListFragments"), || {
+        get(streams::fragments)
+    }),
+    route(
+        Method::GET,
+        "/v1/streams/{name}/fragments/{number}",
+        Action::named("kinesisvideo:GetMediaForFragmentList"),
+        || get(streams::fragment),
+    ),
+    route(Method::GET, "/v1/streams/{name}/detections", Action::named("vidicon:ListDetections"), || {
+        get(streams::detections)
+    }),
+    route(Method::GET, "/v1/streams/{name}/hls/{file}", PLAY, || get(hls::of_stream)),
+    route(Method::POST, "/v1/streams/{name}/playback", Action::named("kinesisvideo:GetHLSStreamingSessionURL"), || {
+        post(hls::playback)
+    }),
+    route(Method::GET, "/p/{token}/{file}", PLAY, || get(hls::of_token)),
+    route(Method::POST, "/v1/streams/{name}/whep", Action::named("vidicon:WatchStream"), || post(whep::play)),
+    route(Method::DELETE, "/v1/whep/{id}", Action::named("vidicon:CloseViewer"), || delete(whep::close)),
+    route(Method::GET, "/v1/alerts", Action::named("vidicon:ListAlerts"), || get(alerts::list)),
+    route(Method::GET, "/v1/alerts/{id}", Action::named("vidicon:DescribeAlert"), || get(alerts::read)),
+    route(Method::GET, "/v1/alerts/{id}/snapshot.jpg", Action::named("vidicon:GetAlertSnapshot"), || {
+        get(alerts::snapshot)
+    }),
+    route(Method::GET, "/v1/rules", Action::named("vidicon:ListRules"), || get(rules::list)),
+    route(Method::POST, "/v1/rules", Action::named("vidicon:PutRule"), || post(rules::put)),
+    route(Method::DELETE, "/v1/rules/{name}", Action::named("vidicon:DeleteRule"), || delete(rules::remove)),
+    route(Method::GET, "/v1/targets", Action::named("vidicon:ListTargets"), || get(targets::list)),
+    route(Method::POST, "/v1/targets", Action::named("vidicon:PutTarget"), || post(targets::put)),
+    route(Method::DELETE, "/v1/targets/{name}", Action::named("vidicon:DeleteTarget"), || delete(targets::remove)),
+    route(Method::GET, "/v1/deliveries", Action::named("vidicon:ListDeliveries"), || get(alerts::deliveries)),
+    route(Method::POST, "/v1/deliveries/{id}/redrive", Action::named("vidicon:RedriveDelivery"), || {
+        post(alerts::redrive)
+    }),
+    route(Method::GET, "/v1/events", Action::named("vidicon:ReadEvents"), || get(events::stream)),
 ];
 
 /// Every operation, of the native API and of the AWS surface.
@@ -107,9 +138,34 @@ pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
     table().map(|r| (r.method.as_str(), r.path))
 }
 
-/// Whether an operation is open without credentials.
+/// Every operation as (method, path, action), the action as policies name it; without those that are open to all.
+pub fn actions() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    table().filter(|r| !r.action.is_public()).map(|r| (r.method.as_str(), r.path, r.action.name()))
+}
+
+/// The operation at a path without parameters: what authentication has to know before the router is asked.
+fn plain(method: &Method, path: &str) -> Option<&'static Route> {
+    table().find(|r| r.path == path && (r.method == method || head_of(&r.method, method)))
+}
+
+/// Whether an operation is open without looking at credentials.
 pub(crate) fn is_public(method: &Method, path: &str) -> bool {
-    table().any(|r| r.action == Action::Public && r.path == path && (r.method == method || head_of(&r.method, method)))
+    plain(method, path).is_some_and(|r| r.action.is_public())
+}
+
+/// Whether an operation is open without credentials, and knows whose they are where there are some.
+pub(crate) fn is_optional(method: &Method, path: &str) -> bool {
+    plain(method, path).is_some_and(|r| r.action.is_optional())
+}
+
+/// Whether a request is for an operation of the AWS surface.
+pub(crate) fn is_operation(method: &Method, path: &str) -> bool {
+    plain(method, path).is_some_and(|r| r.operation.is_some())
+}
+
+/// Whether the body of a request is media that comes as long as it likes.
+pub(crate) fn streams_body(method: &Method, path: &str) -> bool {
+    plain(method, path).is_some_and(|r| r.streams)
 }
 
 fn head_of(route: &Method, asked: &Method) -> bool {
@@ -125,9 +181,10 @@ pub(crate) fn path_token(path: &str) -> Option<&str> {
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let router = table().fold(Router::new(), |router, route| {
         let around = middleware::from_fn(move |request: Request, next: Next| guarded(route, request, next));
-        let handler = match route.operation {
-            Some(_) => (route.handler)().route_layer(DefaultBodyLimit::max(aws::BODY_BYTES)),
-            None => (route.handler)(),
+        let handler = match (route.streams, route.operation) {
+            (true, _) => (route.handler)().route_layer(DefaultBodyLimit::disable()),
+            (false, Some(_)) => (route.handler)().route_layer(DefaultBodyLimit::max(aws::BODY_BYTES)),
+            (false, None) => (route.handler)(),
         };
         router.route(route.path, handler.route_layer(around))
     });
@@ -176,8 +233,7 @@ mod tests {
     fn each_operation_stands_once_and_only_health_and_sign_in_are_open() {
         let all: HashSet<_> = described().collect();
         assert_eq!(all.len(), table().count());
-        let open: Vec<_> =
-            table().filter(|r| r.action == Action::Public).map(|r| (r.method.as_str(), r.path)).collect();
+        let open: Vec<_> = table().filter(|r| r.action.is_public()).map(|r| (r.method.as_str(), r.path)).collect();
         assert_eq!(open, [("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/session")]);
         assert!(is_public(&Method::HEAD, "/healthz") && !is_public(&Method::GET, "/v1/session"));
         assert!(!is_public(&Method::GET, "/healthz/") && !is_public(&Method::GET, "/%68ealthz"));

@@ -57,9 +57,15 @@ pub(crate) struct Ends {
     pub(crate) local: SocketAddr,
 }
 
-/// The other end of a request's connection; unspecified for a request that came by none (tests).
+/// The ends of a request's connection; unspecified for a request that came by none (tests).
+pub(crate) fn ends(extensions: &Extensions) -> Ends {
+    let none = SocketAddr::from(([0, 0, 0, 0], 0));
+    extensions.get::<Ends>().copied().unwrap_or(Ends { peer: none, local: none })
+}
+
+/// The other end of a request's connection.
 pub(crate) fn peer(extensions: &Extensions) -> SocketAddr {
-    extensions.get::<Ends>().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |ends| ends.peer)
+    ends(extensions).peer
 }
 
 /// Starts serving on a listener that is already bound, in tasks of `tasks`, and returns its address at once. When `stop`

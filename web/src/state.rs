@@ -42,7 +42,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) async fn open(app: App, stop: CancellationToken) -> Result<Arc<Self>, store::Error> {
-        let auth = Auth::open(&app.store, &app.root).await?;
+        let auth = Auth::open(&app.store, &app.root, &app.aws.account().id).await?;
         let aws = Surface::open(&app)?;
         let started_at = app.store.now();
         Ok(Arc::new(Shared {

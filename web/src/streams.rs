@@ -50,9 +50,9 @@ pub(crate) async fn list(caller: Caller) -> Result<Json<Value>, Error> {
 
 /// Deletes a stream with everything recorded in it.
 pub(crate) async fn remove(caller: Caller, Params(name): Params<String>) -> Result<StatusCode, Error> {
-    let app = caller.server()?;
+    let granted = caller.stream(&name).await?;
+    let (app, info) = (granted.app()?, granted.info());
     let _one_at_a_time = caller.shared.edits.acquire().await.expect("the semaphore is never closed");
-    let info = caller.stream(&name)?.info();
     if app.store.cameras().await?.iter().any(|c| c.stream == info.name) {
         return Err(Error::conflict(
             "has_camera",
@@ -106,7 +106,7 @@ pub(crate) async fn timeline(
     Params(name): Params<String>,
     Asked(asked): Asked<InRange>,
 ) -> Result<Json<Value>, Error> {
-    let granted = caller.stream(&name)?;
+    let granted = caller.stream(&name).await?;
     let now = caller.now();
     let range = range(asked.from, asked.to, now, DAY_MS)?;
     let mut spans = granted.coverage(range, MOST_SPANS + 1).await?;
@@ -158,7 +158,7 @@ pub(crate) async fn fragments(
     Params(name): Params<String>,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Value>, Error> {
-    let granted = caller.stream(&name)?;
+    let granted = caller.stream(&name).await?;
     let range = range(page.from, page.to, caller.now(), DAY_MS)?;
     let most = limit(page.limit, 100, 1000)?;
     let at = page.after.map_or(Position::Start, Position::After);
@@ -176,7 +176,7 @@ pub(crate) async fn fragment(
     caller: Caller,
     Params((name, number)): Params<(String, String)>,
 ) -> Result<Response, Error> {
-    let granted = caller.stream(&name)?;
+    let granted = caller.stream(&name).await?;
     let number: FragmentNumber = number.parse().map_err(|_| Error::not_found("there is no such fragment"))?;
     let sending = &caller.shared.sending;
     let room = sending.room(granted.fragment_meta(number).await?.bytes.into(), granted.playback().is_some())?;
@@ -203,8 +203,8 @@ pub(crate) async fn detections(
     Params(name): Params<String>,
     Asked(asked): Asked<Seen>,
 ) -> Result<Json<Value>, Error> {
-    let app = caller.server()?;
-    let stream = caller.stream(&name)?.info().name;
+    let granted = caller.stream(&name).await?;
+    let (app, stream) = (granted.app()?, granted.info().name);
     let range = range(asked.from, asked.to, caller.now(), 3_600_000)?;
     let found = app.store.detections(&stream, range, limit(asked.limit, 1000, 10_000)?).await?;
     Ok(Json(json!({"detections": found})))

@@ -49,7 +49,7 @@ impl Viewers {
 pub(crate) async fn close_ended(caller: &Caller) -> Result<(), Error> {
     let (app, shared) = (caller.server()?, &caller.shared);
     let now = caller.now();
-    for peer in shared.viewers.take_ended(|session| !shared.auth.holds(&Principal::Root(Some(*session)), now)) {
+    for peer in shared.viewers.take_ended(|session| !shared.auth.session_holds(session, now)) {
         if app.peers.close(&peer).await {
             tracing::info!(peer, "closed a WebRTC viewer with its session");
         }
@@ -77,8 +77,8 @@ pub(crate) async fn play(
     headers: HeaderMap,
     offer: String,
 ) -> Result<Response, Error> {
-    let stream = caller.stream(&name)?.whole()?;
-    let app = caller.server()?;
+    let granted = caller.stream(&name).await?;
+    let (stream, app) = (granted.whole()?, granted.app()?);
     let is_sdp = headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/sdp"));
     if !is_sdp {
         let message = "send an SDP offer with Content-Type: application/sdp";
@@ -91,7 +91,7 @@ pub(crate) async fn play(
             app.peers.close(&oldest).await;
         }
         // The session may have ended meanwhile, before the peer was remembered.
-        if !caller.shared.auth.holds(&caller.principal, caller.now()) {
+        if !caller.shared.auth.session_holds(&session, caller.now()) {
             close_ended(&caller).await?;
             return Err(Error::unauthorized("the session has ended: sign in again"));
         }

@@ -1,86 +1,145 @@
-//! Who may do what, decided in one function after the object is resolved; and the capability values without which a
-//! handler reaches neither the store nor a byte of media: [`Door`] holds the application, and only what [`authorise`]
-//! lets through comes out of it.
+//! Who may do what, decided in one function after the object is resolved. What it lets through comes out of the
+//! [`Door`], and nothing else does.
 
-use super::token::Playback;
-use crate::{App, error::Error};
-use media::{Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
+use super::{
+    identity::{Around, Denial, Identity, Resource},
+    token::{Playback, Session},
+};
+use crate::error::Error;
+use media::UnixMillis;
 use std::sync::Arc;
-use store::{Kind, Position, Range, Span, Stream};
+use store::Range;
 
-/// Media that comes in is durable in less than this, or something is wrong with the disk.
-const COMMIT_MS: i64 = 60_000;
+pub(crate) use super::door::{Door, Granted};
 
 /// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Principal {
     /// The owner of the root credentials; the session they came by, if they did.
-    Root(Option<super::token::Session>),
+    Root(Option<Session>),
     /// The bearer of a playback token.
     Playback(Playback),
+    /// The bearer of an access key of the catalog, or of a session's credentials.
+    Identity(Arc<Identity>),
 }
 
 /// What is asked. Each route of the table names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Action {
-    /// Open to all: health, and signing in itself.
+pub(crate) struct Action {
+    access: Access,
+    name: &'static str,
+}
+
+/// Who can ask for an action at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Access {
+    /// Everyone; credentials are not looked at.
     Public,
-    /// Reading the page and one's own session.
-    Page,
-    /// Reading what the server or the catalog says.
-    Read,
-    /// Changing cameras, streams, rules, targets or deliveries; making it connect somewhere.
-    Change,
-    /// Reading recorded bytes in their stored form, and what was detected in them.
-    ReadMedia,
-    /// Playing by HLS.
+    /// Everyone; credentials are checked where there are some, and the handler decides.
+    Optional,
+    /// Also the bearer of a playback token.
     Play,
-    /// Handing out playback tokens, and WebRTC.
-    Watch,
+    /// Whoever the policies allow it.
+    Named,
+}
+
+impl Action {
+    /// Open to all: health, and signing in itself.
+    pub(crate) const PUBLIC: Action = Action { access: Access::Public, name: "vidicon:Public" };
+    /// What is in no table: files of the page, and unknown paths.
+    pub(crate) const PAGE: Action = Action::named("vidicon:UsePage");
+
+    /// An action as policies name it, such as `kinesisvideo:GetMedia` or `vidicon:PutRule`.
+    pub(crate) const fn named(name: &'static str) -> Action {
+        Action { access: Access::Named, name }
+    }
+    /// The same, which the bearer of a playback token may do too, within its token.
+    pub(crate) const fn play(name: &'static str) -> Action {
+        Action { access: Access::Play, name }
+    }
+    /// An action that needs no credentials, and knows whose they are where there are some.
+    pub(crate) const fn optional(name: &'static str) -> Action {
+        Action { access: Access::Optional, name }
+    }
+    /// Its name in policies.
+    pub(crate) const fn name(self) -> &'static str {
+        self.name
+    }
+    /// Whether it is done without looking at credentials.
+    pub(crate) fn is_public(self) -> bool {
+        self.access == Access::Public
+    }
+    /// Whether it is done without credentials.
+    pub(crate) fn is_optional(self) -> bool {
+        self.access == Access::Optional
+    }
 }
 
 /// What it is asked of, resolved.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Object {
-    /// The server as a whole: its catalog, its figures, its events.
+pub(crate) enum Object<'a> {
+    /// The server as a whole: its catalog, its figures, its events. `*` in policies.
     Server,
-    /// A stream by the catalog's id.
-    Stream(u64),
-    /// A range of a stream.
-    Span(u64, Range),
+    /// A stream by the catalog's id, and as policies see it.
+    Stream(u64, &'a Resource),
+    /// Anything else that has an ARN, such as a channel; also what is yet to be made.
+    Other(&'a Resource),
+    /// What is not there, by the ARN that it would have.
+    Missing(&'a Resource),
 }
 
 /// Proof that [`authorise`] said yes. Made nowhere else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed(());
 
-/// The one decision. Foreign streams do not exist for a playback token, so that it tells nothing about them.
-pub(crate) fn authorise(principal: &Principal, action: Action, object: Object) -> Result<Allowed, Error> {
-    let yes = Ok(Allowed(()));
-    let playback = match principal {
-        Principal::Root(_) => return yes,
-        Principal::Playback(playback) => playback,
-    };
+/// The one decision. What a principal may not describe does not exist for it; foreign streams do not exist for a playback token.
+pub(crate) fn authorise(
+    principal: &Principal,
+    action: Action,
+    object: Object<'_>,
+    around: &Around,
+    now: UnixMillis,
+) -> Result<Allowed, Error> {
     admit(principal, action)?;
-    match (action, object) {
-        (Action::Public, _) => yes,
-        (Action::Play, Object::Stream(id)) if id == playback.stream => yes,
-        (Action::Play, Object::Span(id, asked)) if id == playback.stream => {
-            match asked.from < playback.range.to && playback.range.from < asked.to {
-                true => yes,
-                false => Err(Error::not_found("the playback token is for another time range")),
+    match principal {
+        Principal::Root(_) => Ok(Allowed(())),
+        Principal::Playback(playback) => match (action.access, object) {
+            (Access::Public | Access::Optional, _) => Ok(Allowed(())),
+            (Access::Play, Object::Stream(id, _)) if id == playback.stream => Ok(Allowed(())),
+            (Access::Play, Object::Stream(..) | Object::Missing(_)) => Err(no_stream()),
+            _ => Err(only_plays()),
+        },
+        Principal::Identity(identity) => {
+            let everything = Resource::new("*");
+            let decided = match object {
+                Object::Server => identity.may(action.name, &everything, around, now),
+                Object::Stream(_, resource) | Object::Other(resource) => {
+                    identity.may(action.name, resource, around, now)
+                }
+                Object::Missing(resource) => identity.may_miss(action.name, resource, around, now),
+            };
+            match decided {
+                Ok(()) => Ok(Allowed(())),
+                Err(Denial::Told(message)) => Err(Error::forbidden(message)),
+                Err(Denial::Hidden) => Err(no_stream()),
             }
         }
-        (Action::Play, Object::Stream(_) | Object::Span(..)) => Err(no_stream()),
-        _ => Err(only_plays()),
     }
 }
 
 /// What can be said before the object is known, and is said before a body is read: whether such a principal ever may.
 pub(super) fn admit(principal: &Principal, action: Action) -> Result<(), Error> {
-    match (principal, action) {
-        (Principal::Root(_), _) | (_, Action::Public | Action::Play) => Ok(()),
-        (Principal::Playback(_), _) => Err(only_plays()),
+    match (principal, action.access) {
+        (Principal::Playback(_), Access::Named) => Err(only_plays()),
+        _ => Ok(()),
+    }
+}
+
+/// The part of a range that a playback token lets its bearer see.
+pub(super) fn within(playback: &Playback, asked: Range) -> Result<Range, Error> {
+    match asked.from < playback.range.to && playback.range.from < asked.to {
+        true => Ok(Range { from: asked.from.max(playback.range.from), to: asked.to.min(playback.range.to) }),
+        false => Err(Error::not_found("the playback token is for another time range")),
     }
 }
 
@@ -88,143 +147,9 @@ fn only_plays() -> Error {
     Error::forbidden("a playback token only plays its own stream")
 }
 
+/// The same words whether there is none or it is hidden.
 pub(crate) fn no_stream() -> Error {
     Error::not_found("there is no stream of this name")
-}
-
-/// The application behind the door.
-pub(crate) struct Door {
-    app: App,
-}
-
-impl Door {
-    pub(crate) fn new(app: App) -> Self {
-        Door { app }
-    }
-    /// The time now: no secret.
-    pub(crate) fn now(&self) -> UnixMillis {
-        self.app.store.now()
-    }
-    /// The store for the tables of sign-in itself and for the health check, which come before any principal.
-    pub(super) fn settings(&self) -> &store::Store {
-        &self.app.store
-    }
-    /// Whether the store answers, and makes durable what comes in.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
-        self.app.store.setting("root_access_key_id").await?;
-        let now = self.now();
-        let receiving = self.app.store.streams().into_iter().map(|s| s.stats()).filter(|s| s.bitrate_bps > 0);
-        let late: Vec<_> = receiving.map(|s| s.last_commit_at.is_some_and(|at| at.plus(COMMIT_MS) < now)).collect();
-        // One stream may have a reason of its own (no key frame); all of them at once have not.
-        match !late.is_empty() && late.iter().all(|late| *late) {
-            true => {
-                Err(Error::unavailable("not_ready", "media comes in, but nothing was made durable for a minute", 5))
-            }
-            false => Ok(()),
-        }
-    }
-    /// Everything, for a principal who may act on the whole server.
-    pub(super) fn server(&self, principal: &Principal, action: Action) -> Result<&App, Error> {
-        authorise(principal, action, Object::Server)?;
-        Ok(&self.app)
-    }
-    /// A stream by name.
-    pub(super) fn stream(&self, principal: &Principal, action: Action, name: &str) -> Result<Granted, Error> {
-        let stream =
-            name.parse::<StreamName>().ok().and_then(|name| self.app.store.stream(&name).ok()).ok_or_else(no_stream)?;
-        self.grant(principal, action, stream)
-    }
-    /// The stream that a playback token is for.
-    pub(super) fn own_stream(&self, principal: &Principal, action: Action) -> Result<Granted, Error> {
-        let Principal::Playback(playback) = principal else { return Err(no_stream()) };
-        let stream =
-            self.app.store.streams().into_iter().find(|s| s.info().id == playback.stream).ok_or_else(no_stream)?;
-        self.grant(principal, action, stream)
-    }
-    fn grant(&self, principal: &Principal, action: Action, stream: Stream) -> Result<Granted, Error> {
-        let id = stream.info().id;
-        let allowed = authorise(principal, action, Object::Stream(id))?;
-        Ok(Granted { stream, id, principal: *principal, action, _allowed: allowed })
-    }
-}
-
-/// The right to do one action on one stream, within the principal's range: the only way from a handler to its bytes.
-pub(crate) struct Granted {
-    stream: Stream,
-    id: u64,
-    principal: Principal,
-    action: Action,
-    _allowed: Allowed,
-}
-
-impl Granted {
-    /// The catalog's id of the stream.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-    pub(crate) fn info(&self) -> store::StreamInfo {
-        self.stream.info()
-    }
-    pub(crate) fn stats(&self) -> store::StreamStats {
-        self.stream.stats()
-    }
-    /// The playback token this came by, if it did.
-    pub(crate) fn playback(&self) -> Option<Playback> {
-        match self.principal {
-            Principal::Playback(playback) => Some(playback),
-            Principal::Root(_) => None,
-        }
-    }
-    /// The part of a range that the principal may see.
-    fn within(&self, asked: Range) -> Result<Range, Error> {
-        authorise(&self.principal, self.action, Object::Span(self.id, asked))?;
-        Ok(match self.playback() {
-            None => asked,
-            Some(Playback { range, .. }) => Range { from: asked.from.max(range.from), to: asked.to.min(range.to) },
-        })
-    }
-    pub(crate) async fn coverage(&self, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
-        Ok(self.stream.coverage(self.within(range)?, limit).await?)
-    }
-    pub(crate) async fn fragments(&self, range: Range, at: Position, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
-        Ok(self.stream.fragments(self.within(range)?, at, limit).await?)
-    }
-    /// The newest durable fragments that the principal may see, oldest first.
-    pub(crate) async fn latest(&self, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
-        let mut latest = self.stream.latest(limit).await?;
-        latest.retain(|meta| self.sees(meta).is_ok());
-        Ok(latest)
-    }
-    fn sees(&self, meta: &FragmentMeta) -> Result<Allowed, Error> {
-        let span = Range { from: meta.producer_start, to: meta.producer_end() };
-        authorise(&self.principal, self.action, Object::Span(self.id, span))
-    }
-    pub(crate) async fn fragment_meta(&self, number: FragmentNumber) -> Result<FragmentMeta, Error> {
-        let meta = self.stream.fragment_meta(number).await.map_err(no_fragment)?;
-        self.sees(&meta)?;
-        Ok(meta)
-    }
-    pub(crate) async fn fragment(&self, number: FragmentNumber) -> Result<Arc<Fragment>, Error> {
-        self.fragment_meta(number).await?;
-        self.stream.fragment(number).await.map_err(no_fragment)
-    }
-    /// A header: it holds codec parameters and no picture, so any of the stream's may be read.
-    pub(crate) async fn header(&self, id: HeaderId) -> Result<Arc<Header>, Error> {
-        Ok(self.stream.header(id).await?)
-    }
-    /// The stream itself, for those who may watch without a range.
-    pub(crate) fn whole(&self) -> Result<Stream, Error> {
-        authorise(&self.principal, self.action, Object::Server)?;
-        Ok(self.stream.clone())
-    }
-}
-
-/// The same words whether a fragment expired or never was.
-fn no_fragment(error: store::Error) -> Error {
-    match error.kind() {
-        Kind::NotFound => Error::not_found("there is no such fragment; it may have expired"),
-        _ => error.into(),
-    }
 }
 
 #[cfg(test)]
@@ -232,20 +157,44 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::auth::policy::Policy;
     use axum::http::StatusCode;
 
-    const ALL: [Action; 7] =
-        [Action::Public, Action::Page, Action::Read, Action::Change, Action::ReadMedia, Action::Play, Action::Watch];
+    const PLAY: Action = Action::play("kinesisvideo:GetHLSStreamingSessionURL");
+    const READ: Action = Action::named("kinesisvideo:ListFragments");
+    const NOW: UnixMillis = UnixMillis(0);
 
     fn range(from: i64, to: i64) -> Range {
         Range { from: UnixMillis(from), to: UnixMillis(to) }
     }
+    fn stream(name: &str, created_at: i64) -> Resource {
+        Resource::new(format!("arn:aws:kinesisvideo:us-east-1:123456789012:stream/{name}/{created_at}"))
+    }
+    fn decided(principal: &Principal, action: Action, object: Object<'_>) -> Result<(), (StatusCode, String)> {
+        let around = Around::default();
+        authorise(principal, action, object, &around, NOW).map(|_| ()).map_err(|e| (e.status, e.message))
+    }
+    fn identity(document: &str) -> Principal {
+        Principal::Identity(Arc::new(Identity {
+            access_key_id: "AKIATEST".into(),
+            arn: "arn:aws:iam::123456789012:user/gate".into(),
+            user_id: "AKIATEST".into(),
+            policies: vec![Arc::new(Policy::parse(document).unwrap())],
+            session_policies: None,
+            tags: Default::default(),
+            variables: Default::default(),
+            session: None,
+            claims: None,
+        }))
+    }
 
     #[test]
     fn root_may_do_everything() {
-        for action in ALL {
-            for object in [Object::Server, Object::Stream(1), Object::Span(1, range(0, 1))] {
-                assert!(authorise(&Principal::Root(None), action, object).is_ok());
+        let stream = stream("gate", 1);
+        for action in [Action::PUBLIC, Action::PAGE, PLAY, READ] {
+            for object in [Object::Server, Object::Stream(1, &stream), Object::Other(&stream), Object::Missing(&stream)]
+            {
+                assert_eq!(decided(&Principal::Root(None), action, object), Ok(()));
             }
         }
     }
@@ -253,20 +202,56 @@ mod tests {
     #[test]
     fn a_playback_token_plays_its_stream_and_range_and_nothing_else() {
         let playback = Playback { stream: 7, range: range(100, 200), expires_at: UnixMillis(1000) };
+        let stream = stream("gate", 1);
         let bearer = Principal::Playback(playback);
-        let allowed = |action, object| authorise(&bearer, action, object).map_err(|e| e.status);
-        assert!(allowed(Action::Play, Object::Stream(7)).is_ok());
-        assert!(allowed(Action::Play, Object::Span(7, range(150, 160))).is_ok());
-        assert!(allowed(Action::Play, Object::Span(7, range(0, 101))).is_ok(), "overlaps");
-        assert_eq!(allowed(Action::Play, Object::Span(7, range(0, 100))).err(), Some(StatusCode::NOT_FOUND));
-        assert_eq!(allowed(Action::Play, Object::Span(7, range(200, 300))).err(), Some(StatusCode::NOT_FOUND));
-        assert_eq!(allowed(Action::Play, Object::Stream(8)).err(), Some(StatusCode::NOT_FOUND));
-        assert_eq!(allowed(Action::Play, Object::Span(8, range(150, 160))).err(), Some(StatusCode::NOT_FOUND));
-        for action in ALL.into_iter().filter(|a| !matches!(a, Action::Public | Action::Play)) {
-            for object in [Object::Server, Object::Stream(7), Object::Span(7, range(150, 160))] {
-                assert_eq!(allowed(action, object).err(), Some(StatusCode::FORBIDDEN), "{action:?}");
+        let status = |action, object| decided(&bearer, action, object).map_err(|e| e.0);
+        assert_eq!(status(PLAY, Object::Stream(7, &stream)), Ok(()));
+        assert_eq!(status(PLAY, Object::Stream(8, &stream)), Err(StatusCode::NOT_FOUND));
+        assert_eq!(status(PLAY, Object::Missing(&stream)), Err(StatusCode::NOT_FOUND));
+        assert_eq!(status(PLAY, Object::Server), Err(StatusCode::FORBIDDEN));
+        for action in [Action::PAGE, READ] {
+            for object in [Object::Server, Object::Stream(7, &stream), Object::Other(&stream), Object::Missing(&stream)]
+            {
+                assert_eq!(status(action, object), Err(StatusCode::FORBIDDEN), "{action:?}");
             }
         }
-        assert_eq!(allowed(Action::Play, Object::Server).err(), Some(StatusCode::FORBIDDEN));
+        assert_eq!(within(&playback, range(150, 160)).unwrap(), range(150, 160));
+        assert_eq!(within(&playback, range(0, 101)).unwrap(), range(100, 101), "overlaps");
+        for foreign in [range(0, 100), range(200, 300)] {
+            assert_eq!(within(&playback, foreign).unwrap_err().status, StatusCode::NOT_FOUND);
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_described_does_not_exist() {
+        // Anything may be read but what is tagged secret.
+        let mut secret = stream("gate", 1);
+        secret.tags.insert("secret".into(), "yes".into());
+        let hides = identity(
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
+            {"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/secret":"yes"}}}]}"#,
+        );
+        assert_eq!(decided(&hides, READ, Object::Missing(&stream("none", 0))), Ok(()), "the handler answers 404");
+        assert_eq!(decided(&hides, READ, Object::Stream(1, &stream("gate", 1))), Ok(()));
+        let hidden = decided(&hides, READ, Object::Stream(1, &secret)).unwrap_err();
+        assert_eq!(hidden, (StatusCode::NOT_FOUND, no_stream().message));
+        // With describing allowed, it is told.
+        let tells = identity(
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
+            {"Effect":"Deny","NotAction":"kinesisvideo:DescribeStream","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/secret":"yes"}}}]}"#,
+        );
+        let told = decided(&tells, READ, Object::Stream(1, &secret)).unwrap_err();
+        assert_eq!(told.0, StatusCode::FORBIDDEN);
+        assert!(told.1.ends_with("stream/gate/1 with an explicit deny in an identity-based policy"), "{}", told.1);
+        // Someone with rights to another stream alone hears the same of what is there and what is not.
+        let narrow = identity(
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"arn:aws:kinesisvideo:*:*:stream/own/*"}}"#,
+        );
+        let there = decided(&narrow, READ, Object::Stream(1, &secret)).unwrap_err();
+        let not_there = decided(&narrow, READ, Object::Missing(&stream("gate", 0))).unwrap_err();
+        assert_eq!(there, not_there);
+        assert_eq!(there.0, StatusCode::FORBIDDEN);
+        assert!(!there.1.contains("gate/"), "no time of creation: {}", there.1);
+        assert_eq!(decided(&narrow, READ, Object::Stream(1, &stream("own", 5))), Ok(()));
     }
 }

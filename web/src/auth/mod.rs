@@ -4,23 +4,43 @@
 //! of a request or ends it with 401. Handlers take a [`Caller`]: the principal with the action that the table of routes
 //! names, and through it, and only through it, the store (see [`access`]). No secret is ever logged here.
 
+#[allow(dead_code, reason = "for routes that come next")]
 pub(crate) mod access;
+#[allow(dead_code, reason = "for routes that come next")]
+mod door;
+#[allow(dead_code, reason = "for routes that come next")]
+pub(crate) mod identities;
+pub(crate) mod identity;
+#[allow(dead_code, reason = "for routes that come next")]
+pub(crate) mod instant;
 mod origin;
+#[allow(dead_code, reason = "for routes that come next")]
+pub(crate) mod policy;
+mod refusal;
 mod revoked;
+mod sealing;
 pub(crate) mod session;
+#[allow(dead_code, reason = "for routes that come next")]
+pub(crate) mod session_token;
+mod signed;
+pub(crate) mod sigv4;
 mod throttle;
 pub(crate) mod token;
 
 use crate::{App, Root, error::Error, page, routes, state::Shared};
 use access::{Action, Granted, Principal};
 use axum::{
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use door::Asking;
+use identities::{Identities, Nobody};
+use identity::{Around, Resource};
 use media::UnixMillis;
+use refusal::{Refusal, Style};
 use revoked::Revoked;
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc};
@@ -28,9 +48,12 @@ use subtle::ConstantTimeEq;
 pub(crate) use throttle::network;
 use throttle::{Throttle, Verdict};
 use token::{Session, Signer};
+use tokio::sync::Semaphore;
 
 /// The name of the session cookie.
 const COOKIE: &str = "vidicon_session";
+/// The most bytes of a body that is read whole to be hashed for its signature.
+pub(crate) const MOST_SIGNED_BYTES: usize = crate::aws::BODY_BYTES;
 /// How long a session lasts.
 const SESSION_MS: i64 = 7 * 24 * 3_600_000;
 
@@ -40,35 +63,43 @@ pub(crate) struct Auth {
     throttle: Throttle,
     revoked: Revoked,
     access_key_id: String,
-    /// SHA-256 of id and secret: compared in constant time whatever the lengths.
-    root: [[u8; 32]; 2],
+    pub(crate) identities: Identities,
+    /// Memory for bodies of requests that are not let in yet.
+    room: Semaphore,
 }
 
 impl Auth {
-    pub(crate) async fn open(store: &store::Store, root: &Root) -> Result<Self, store::Error> {
+    pub(crate) async fn open(store: &store::Store, root: &Root, account: &str) -> Result<Self, store::Error> {
         Ok(Auth {
             signer: Signer::new(&store.secret(), root),
             throttle: Throttle::default(),
             revoked: Revoked::open(store).await?,
             access_key_id: root.access_key_id.clone(),
-            root: [digest(&root.access_key_id), digest(&root.secret_access_key)],
+            identities: Identities::new(store, root, account),
+            room: signed::room(),
         })
     }
 
-    /// Whether these are the root credentials; failed attempts are throttled.
-    fn check(&self, now: UnixMillis, address: IpAddr, key_id: &str, secret: &str) -> Result<(), Error> {
+    /// Whose access key id and secret these are; failed attempts are throttled.
+    async fn check(&self, now: UnixMillis, address: IpAddr, key_id: &str, secret: &str) -> Result<Principal, Error> {
+        let known = match self.identities.find(key_id, None, now).await {
+            Ok(known) => Some(known),
+            Err(Nobody::Unknown | Nobody::Expired) => None,
+            Err(Nobody::Failed(error)) => return Err(error.into()),
+        };
         let verdict = self.throttle.attempt(now, address, key_id, || {
-            let given = [digest(key_id), digest(secret)];
-            (given[0].ct_eq(&self.root[0]) & given[1].ct_eq(&self.root[1])).into()
+            // Digests, so that the comparison takes as long whatever the lengths, and also where there is no such key.
+            let wanted = digest(known.as_ref().map_or("", |known| known.secret()));
+            bool::from(digest(secret).ct_eq(&wanted)) && known.is_some()
         });
-        match verdict {
-            Verdict::Right => Ok(()),
-            Verdict::Wrong => {
+        match (verdict, known) {
+            (Verdict::Right, Some(known)) => Ok(known.principal.clone()),
+            (Verdict::Right | Verdict::Wrong, _) => {
                 metrics::counter!("vidicon_http_sign_in_failures_total").increment(1);
                 tracing::info!(%address, "sign-in refused: wrong access key id or secret");
                 Err(Error::unauthorized("the access key id or the secret access key is wrong"))
             }
-            Verdict::Wait(seconds) => {
+            (Verdict::Wait(seconds), _) => {
                 tracing::warn!(%address, seconds, "sign-in refused: too many failed attempts");
                 Err(Error::throttled(format!("too many failed sign-ins: try again in {seconds} s"), seconds))
             }
@@ -81,16 +112,21 @@ impl Auth {
     }
 
     /// Whether a principal is still one: for answers that last long.
-    pub(crate) fn holds(&self, principal: &Principal, now: UnixMillis) -> bool {
+    pub(crate) async fn holds(&self, principal: &Principal, now: UnixMillis) -> bool {
         match principal {
             Principal::Root(None) => true,
-            Principal::Root(Some(session)) => now < session.expires_at && !self.revoked.is_revoked(session),
+            Principal::Root(Some(session)) => self.session_holds(session, now),
             Principal::Playback(playback) => now < playback.expires_at,
+            Principal::Identity(identity) => self.identities.holds(identity, now).await,
         }
     }
+    /// Whether a session of the page has neither expired nor been ended.
+    pub(crate) fn session_holds(&self, session: &Session, now: UnixMillis) -> bool {
+        now < session.expires_at && !self.revoked.is_revoked(session)
+    }
 
-    /// The principal of a request; `None` without credentials.
-    fn identify(&self, parts: &Parts, address: IpAddr, now: UnixMillis) -> Result<Option<Principal>, Error> {
+    /// The principal of a request that is not signed; `None` without credentials.
+    async fn identify(&self, parts: &Parts, address: IpAddr, now: UnixMillis) -> Result<Option<Principal>, Error> {
         if let Some(token) = routes::path_token(parts.uri.path()) {
             let playback = self.signer.read_playback(token, now);
             return match playback {
@@ -99,7 +135,7 @@ impl Auth {
             };
         }
         let principal = match (parts.headers.get(header::AUTHORIZATION), cookie(&parts.headers)) {
-            (Some(value), _) => self.by_header(value, address, now)?,
+            (Some(value), _) => self.by_header(value, address, now).await?,
             (None, Some(token)) => {
                 self.session(token, now).ok_or_else(|| Error::unauthorized("the session has ended: sign in again"))?
             }
@@ -112,15 +148,15 @@ impl Auth {
         Ok(Some(principal))
     }
 
-    fn by_header(&self, value: &HeaderValue, address: IpAddr, now: UnixMillis) -> Result<Principal, Error> {
-        let wrong = || Error::unauthorized("the Authorization header is neither Basic nor Bearer credentials");
+    async fn by_header(&self, value: &HeaderValue, address: IpAddr, now: UnixMillis) -> Result<Principal, Error> {
+        let wrong =
+            || Error::unauthorized("the Authorization header is neither a signature nor Basic nor Bearer credentials");
         let (scheme, given) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(wrong)?;
         let given = given.trim();
         if scheme.eq_ignore_ascii_case("basic") {
             let text = STANDARD.decode(given).ok().and_then(|b| String::from_utf8(b).ok()).ok_or_else(wrong)?;
             let (key_id, secret) = text.split_once(':').ok_or_else(wrong)?;
-            self.check(now, address, key_id, secret)?;
-            Ok(Principal::Root(None))
+            self.check(now, address, key_id, secret).await
         } else if scheme.eq_ignore_ascii_case("bearer") {
             let playback = || self.signer.read_playback(given, now).map(Principal::Playback);
             self.session(given, now)
@@ -148,19 +184,51 @@ pub(crate) async fn authenticate(State(shared): State<Arc<Shared>>, request: Req
     if routes::is_public(&parts.method, parts.uri.path()) {
         return next.run(Request::from_parts(parts, body)).await;
     }
-    let address = crate::serve::peer(&parts.extensions).ip();
-    match shared.auth.identify(&parts, address, shared.door.now()) {
-        Ok(Some(principal)) => {
-            parts.extensions.insert(principal);
+    let ends = crate::serve::ends(&parts.extensions);
+    let address = ends.peer.ip();
+    let now = shared.door.now();
+    let request = signed::request(&parts, Some(ends.local.port()));
+    // A token in the path stands for itself, whatever else is sent.
+    let is_signed = sigv4::is_signed(&request) && routes::path_token(parts.uri.path()).is_none();
+    let found = match is_signed {
+        true => shared
+            .auth
+            .verify(&parts, &request, body, now)
+            .await
+            .map(|verified| (Some(verified.principal), Some(verified.region), verified.body)),
+        false => {
+            shared.auth.identify(&parts, address, now).await.map_err(Refusal::from).map(|found| (found, None, body))
+        }
+    };
+    match found {
+        Ok((None, ..)) if !routes::is_optional(&parts.method, parts.uri.path()) => {
+            refuse(&shared, &parts, Refusal::Missing, is_signed)
+        }
+        Ok((principal, region, body)) => {
+            let around = around(&parts.headers, address, region);
+            parts.extensions.insert(around);
+            if let Some(principal) = principal {
+                parts.extensions.insert(principal);
+            }
             next.run(Request::from_parts(parts, body)).await
         }
-        Ok(None) => refuse(&shared, &parts, Error::unauthorized("credentials are needed")),
-        Err(error) => refuse(&shared, &parts, error),
+        Err(refusal) => refuse(&shared, &parts, refusal, is_signed),
     }
 }
 
-fn refuse(shared: &Shared, parts: &Parts, error: Error) -> Response {
+/// What a request tells policies about itself.
+fn around(headers: &HeaderMap, address: IpAddr, region: Option<String>) -> Around {
+    let user_agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    Around { address, secure: false, user_agent, region }
+}
+
+fn refuse(shared: &Shared, parts: &Parts, refusal: Refusal, is_signed: bool) -> Response {
     metrics::counter!("vidicon_http_refused_total").increment(1);
+    let style = Style::of(parts, is_signed);
+    if style != Style::Native {
+        return refusal.answer(style);
+    }
+    let error = refusal.native();
     if parts.uri.path() == "/" && matches!(parts.method, Method::GET | Method::HEAD) {
         return page::sign_in(&shared.page, error.status, error.retry_after_s(), None);
     }
@@ -183,37 +251,72 @@ fn is_browser(headers: &HeaderMap) -> bool {
     has(header::ACCEPT, "text/html") || has(header::USER_AGENT, "Mozilla/") || headers.contains_key("sec-fetch-mode")
 }
 
-/// Who calls a route, and for what. The way from a handler to everything that is worth guarding.
+/// Who calls a route, for what, and how. The way from a handler to everything that is worth guarding.
 pub(crate) struct Caller {
     pub(crate) shared: Arc<Shared>,
     pub(crate) principal: Principal,
+    /// What the request tells policies about itself.
+    pub(crate) around: Around,
     action: Action,
 }
 
 impl FromRequestParts<Arc<Shared>> for Caller {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Error> {
-        let principal = parts.extensions.get::<Principal>().copied();
+        let principal = parts.extensions.get::<Principal>().cloned();
         let principal = principal.ok_or_else(|| Error::unauthorized("credentials are needed"))?;
+        let around = parts.extensions.get::<Around>().cloned().unwrap_or_default();
         // What is in no table of actions (an unknown path, a file of the page) counts as reading the page.
-        let action = parts.extensions.get::<Action>().copied().unwrap_or(Action::Page);
+        let action = parts.extensions.get::<Action>().copied().unwrap_or(Action::PAGE);
         access::admit(&principal, action)?;
-        Ok(Caller { shared: shared.clone(), principal, action })
+        Ok(Caller { shared: shared.clone(), principal, around, action })
     }
 }
 
+/// Of a route that is open without credentials: `None` where there were none.
+impl OptionalFromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Option<Self>, Error> {
+        match parts.extensions.get::<Principal>() {
+            Some(_) => <Self as FromRequestParts<Arc<Shared>>>::from_request_parts(parts, shared).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+#[allow(dead_code, reason = "for routes that come next")]
 impl Caller {
-    /// The application, for an action on the whole server.
+    /// The same caller with another action: for what a route does beside its own.
+    pub(crate) fn with(&self, action: Action) -> Caller {
+        Caller { shared: self.shared.clone(), principal: self.principal.clone(), around: self.around.clone(), action }
+    }
+    fn asking(&self) -> Asking<'_> {
+        Asking { principal: &self.principal, action: self.action, around: &self.around }
+    }
+    /// The application, for an action on the whole server: `*` in policies.
     pub(crate) fn server(&self) -> Result<&App, Error> {
-        self.shared.door.server(&self.principal, self.action)
+        self.shared.door.server(self.asking())
+    }
+    /// The application, for an action on one thing that has an ARN and is no stream that exists: a channel, or what is yet to be
+    /// made.
+    pub(crate) fn thing(&self, resource: &Resource) -> Result<&App, Error> {
+        self.shared.door.thing(self.asking(), resource)
+    }
+    /// What to answer where there is no such thing: `none`, unless the caller must not learn even that.
+    pub(crate) fn missing(&self, resource: &Resource, none: Error) -> Error {
+        self.shared.door.missing(self.asking(), resource, none)
     }
     /// A stream by name.
-    pub(crate) fn stream(&self, name: &str) -> Result<Granted, Error> {
-        self.shared.door.stream(&self.principal, self.action, name)
+    pub(crate) async fn stream(&self, name: &str) -> Result<Granted, Error> {
+        self.shared.door.stream(self.asking(), name, &Resource::default()).await
+    }
+    /// A stream by name, to give it tags or take some from it: policies see those of `request`.
+    pub(crate) async fn stream_to_tag(&self, name: &str, request: &Resource) -> Result<Granted, Error> {
+        self.shared.door.stream(self.asking(), name, request).await
     }
     /// The stream that the playback token in the path is for.
-    pub(crate) fn own_stream(&self) -> Result<Granted, Error> {
-        self.shared.door.own_stream(&self.principal, self.action)
+    pub(crate) async fn own_stream(&self) -> Result<Granted, Error> {
+        self.shared.door.own_stream(self.asking()).await
     }
     /// The time now.
     pub(crate) fn now(&self) -> UnixMillis {

@@ -34,7 +34,15 @@ pub(crate) async fn sign_in(State(shared): State<Arc<Shared>>, request: Request)
         Ok(()) => read(body, form, &parts.headers).await,
         Err(error) => Err(error),
     };
-    let outcome = outcome.and_then(|c| shared.auth.check(now, address, &c.access_key_id, &c.secret_access_key));
+    let outcome = match outcome {
+        Ok(c) => shared.auth.check(now, address, &c.access_key_id, &c.secret_access_key).await,
+        Err(error) => Err(error),
+    };
+    // The page is root's: its sessions are bound to the root credentials.
+    let outcome = outcome.and_then(|principal| match principal {
+        Principal::Root(_) => Ok(()),
+        _ => Err(Error::forbidden("only the root credentials sign in to the page; use this key with the API")),
+    });
     match outcome {
         Err(error) if form => page::sign_in(&shared.page, error.status, error.retry_after_s(), Some(&error.message)),
         Err(error) => error.into_response(),

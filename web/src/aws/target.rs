@@ -56,9 +56,9 @@ impl Target {
     /// # Errors
     /// `ResourceNotFoundException` also for the ARN of an earlier stream of the name; `InvalidArgumentException` for
     /// members that name no stream.
-    pub(crate) fn resolve(&self, caller: &Caller) -> Result<Granted, Error> {
+    pub(crate) async fn resolve(&self, caller: &Caller) -> Result<Granted, Error> {
         let (name, arn) = self.read()?;
-        let granted = caller.stream(name.as_str())?;
+        let granted = caller.stream(name.as_str()).await?;
         let account = &caller.shared.aws.account;
         match arn.is_none_or(|arn| account.names(&arn, granted.info().created_at)) {
             true => Ok(granted),

@@ -83,7 +83,7 @@ pub(crate) async fn of_stream(
     Params((name, file)): Params<(String, String)>,
     Asked(asked): Asked<InRange>,
 ) -> Result<Response, Error> {
-    let granted = caller.stream(&name)?;
+    let granted = caller.stream(&name).await?;
     answer(&caller, granted, &file, &asked).await
 }
 
@@ -93,7 +93,7 @@ pub(crate) async fn of_token(
     Params((_token, file)): Params<(String, String)>,
     Asked(asked): Asked<InRange>,
 ) -> Result<Response, Error> {
-    let granted = caller.own_stream()?;
+    let granted = caller.own_stream().await?;
     answer(&caller, granted, &file, &asked).await
 }
 
@@ -204,8 +204,7 @@ pub(crate) async fn playback(
     Params(name): Params<String>,
     Body(asked): Body<For>,
 ) -> Result<Json<Value>, Error> {
-    caller.server()?;
-    let stream = caller.stream(&name)?.id();
+    let stream = caller.stream(&name).await?.id();
     let now = caller.now();
     let ttl_s = asked.ttl_s.unwrap_or(TTL_S);
     if !(1..=MOST_TTL_S).contains(&ttl_s) {

@@ -40,6 +40,6 @@ pub(crate) async fn data(
     base: Base,
     Json(input): Json<GetDataEndpoint>,
 ) -> Result<Json<DataEndpoint>, Error> {
-    input.target.resolve(&caller)?;
+    input.target.resolve(&caller).await?;
     Ok(Json(DataEndpoint { data_endpoint: base.http() }))
 }

@@ -11,7 +11,11 @@ use axum::routing::post;
 
 /// Its operations (REFERENCE §1.3).
 pub(crate) const ROUTES: &[Route] = &[
-    operation("DescribeStream", "/describeStream", Action::Read, || post(streams::describe)),
-    operation("ListStreams", "/listStreams", Action::Read, || post(streams::list)),
-    operation("GetDataEndpoint", "/getDataEndpoint", Action::Read, || post(endpoints::data)),
+    operation("DescribeStream", "/describeStream", Action::named("kinesisvideo:DescribeStream"), || {
+        post(streams::describe)
+    }),
+    operation("ListStreams", "/listStreams", Action::named("kinesisvideo:ListStreams"), || post(streams::list)),
+    operation("GetDataEndpoint", "/getDataEndpoint", Action::named("kinesisvideo:GetDataEndpoint"), || {
+        post(endpoints::data)
+    }),
 ];

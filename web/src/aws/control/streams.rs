@@ -51,7 +51,7 @@ fn shown(caller: &Caller, info: &StreamInfo) -> Shown {
 }
 
 pub(crate) async fn describe(caller: Caller, Json(target): Json<Target>) -> Result<Json<Described>, Error> {
-    let granted = target.resolve(&caller)?;
+    let granted = target.resolve(&caller).await?;
     Ok(Json(Described { info: shown(&caller, &granted.info()) }))
 }
 

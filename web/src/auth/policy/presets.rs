@@ -1,0 +1,88 @@
+//! Policies that every installation has, by name. Written as documents, so that they are read like any other and can be copied.
+
+use super::Policy;
+use serde_json::{Value, json};
+use std::sync::{Arc, OnceLock};
+
+/// The names of the presets: a key or role may name them like policies of its own, which therefore cannot have these names.
+pub(crate) const NAMES: [&str; 6] = ["camera", "master", "viewer", "playback", "analytics", "admin"];
+
+/// The document of a preset. `camera` and `master` are for the stream or channel that has the name of the device
+/// (`${vidicon:device}`): the tag `device` of a key, role or session, else the name of the thing, user or session.
+pub(crate) fn document(name: &str) -> Option<Value> {
+    let (resource, actions): (&str, &[&str]) = match name {
+        "camera" => (
+            "arn:aws:kinesisvideo:*:*:stream/${vidicon:device}/*",
+            &["DescribeStream", "CreateStream", "TagStream", "GetDataEndpoint", "PutMedia"],
+        ),
+        "master" => (
+            "arn:aws:kinesisvideo:*:*:channel/${vidicon:device}/*",
+            &[
+                "DescribeSignalingChannel",
+                "CreateSignalingChannel",
+                "GetSignalingChannelEndpoint",
+                "GetIceServerConfig",
+                "ConnectAsMaster",
+                "DescribeMediaStorageConfiguration",
+                "JoinStorageSession",
+            ],
+        ),
+        "viewer" => (
+            "arn:aws:kinesisvideo:*:*:channel/*",
+            &[
+                "DescribeSignalingChannel",
+                "GetSignalingChannelEndpoint",
+                "GetIceServerConfig",
+                "ConnectAsViewer",
+                "DescribeMediaStorageConfiguration",
+                "JoinStorageSessionAsViewer",
+            ],
+        ),
+        "playback" => (
+            "arn:aws:kinesisvideo:*:*:stream/*",
+            &[
+                "DescribeStream",
+                "GetDataEndpoint",
+                "GetHLSStreamingSessionURL",
+                "GetDASHStreamingSessionURL",
+                "GetClip",
+                "GetImages",
+                "ListFragments",
+                "vidicon:WatchStream",
+            ],
+        ),
+        "analytics" => (
+            "arn:aws:kinesisvideo:*:*:stream/*",
+            &[
+                "DescribeStream",
+                "GetDataEndpoint",
+                "GetMedia",
+                "ListFragments",
+                "GetMediaForFragmentList",
+                "vidicon:ListDetections",
+            ],
+        ),
+        "admin" => ("*", &["*"]),
+        _ => return None,
+    };
+    let full = |action: &&str| match action.contains([':', '*']) {
+        true => (*action).to_owned(),
+        false => format!("kinesisvideo:{action}"),
+    };
+    let actions: Vec<String> = actions.iter().map(full).collect();
+    Some(json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": actions, "Resource": resource}],
+    }))
+}
+
+/// A preset, read once.
+pub(crate) fn policy(name: &str) -> Option<Arc<Policy>> {
+    static READ: [OnceLock<Arc<Policy>>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
+    let at = NAMES.iter().position(|known| *known == name)?;
+    let read = || {
+        let document = document(name).expect("each name has a document").to_string();
+        Arc::new(Policy::parse(&document).expect("presets are sound; a test reads each"))
+    };
+    Some(READ[at].get_or_init(read).clone())
+}

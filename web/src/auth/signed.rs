@@ -1,0 +1,124 @@
+//! Requests signed with SigV4: from the request to its principal. Here the body is read, where its hash is part of the signature.
+
+use super::{
+    Auth, MOST_SIGNED_BYTES,
+    access::Principal,
+    refusal::Refusal,
+    sigv4::{self, Fault, Signed},
+};
+use crate::{error::Error, routes};
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+};
+use media::UnixMillis;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Services whose requests this server takes, as they stand in credential scopes.
+const SERVICES: [&str; 3] = ["kinesisvideo", "sts", "rekognition"];
+/// Memory for bodies that are read before their signature is verified, in KiB.
+const ROOM_KIB: usize = 64 << 10;
+/// Such a body has so long to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Room for bodies of requests that are not let in yet.
+pub(super) fn room() -> Semaphore {
+    Semaphore::new(ROOM_KIB)
+}
+
+/// What a signature says beside whose it is.
+pub(super) struct Verified {
+    pub(super) principal: Principal,
+    pub(super) region: String,
+    pub(super) body: Body,
+}
+
+/// The request as the verifier wants it.
+pub(super) fn request<'a>(parts: &'a Parts, local_port: Option<u16>) -> sigv4::Request<'a> {
+    let of_header = || parts.headers.get(header::HOST).and_then(|v: &HeaderValue| v.to_str().ok());
+    sigv4::Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+        // In HTTP/2 the authority stands in the URI.
+        host: of_header().or_else(|| parts.uri.authority().map(|a| a.as_str())).unwrap_or_default(),
+        port: local_port,
+    }
+}
+
+impl Auth {
+    /// Verifies a signed request.
+    pub(super) async fn verify(
+        &self,
+        parts: &Parts,
+        request: &sigv4::Request<'_>,
+        body: Body,
+        now: UnixMillis,
+    ) -> Result<Verified, Refusal> {
+        let signed = Signed::parse(request)?;
+        if !SERVICES.contains(&signed.service.as_str()) {
+            let text =
+                format!("Credential should be scoped to correct service: 'kinesisvideo', not '{}'.", signed.service);
+            return Err(Fault::Scope(text).into());
+        }
+        sigv4::check_time(&signed, now)?;
+        let known = self.identities.find(&signed.access_key_id, signed.session_token.as_deref(), now).await?;
+        let key = known.signing_key(&signed.date, &signed.region, &signed.service);
+        let body = if routes::streams_body(&parts.method, parts.uri.path()) || request.leaves_body_unsigned() {
+            sigv4::verify(request, &signed, &key, sigv4::Body::Unread)?;
+            body
+        } else {
+            // Where the request says its body's hash, the signature is verified before anything is read.
+            let claimed = request.claimed_hash();
+            if claimed.is_some() {
+                sigv4::verify(request, &signed, &key, sigv4::Body::Unread)?;
+            }
+            let bytes = self.read_body(parts, body).await?;
+            let hash = sigv4::hash(&bytes);
+            match claimed {
+                Some(claimed) if claimed.eq_ignore_ascii_case(&hash) => {}
+                Some(_) => {
+                    let text = "The 'x-amz-content-sha256' header does not match what was computed of the body.";
+                    return Err(Fault::Scope(text.into()).into());
+                }
+                None => sigv4::verify(request, &signed, &key, sigv4::Body::Hashed(&hash))?,
+            }
+            Body::from(bytes)
+        };
+        known.remember(&signed.date, &signed.region, &signed.service, key);
+        Ok(Verified { principal: known.principal.clone(), region: signed.region, body })
+    }
+
+    /// A whole body, of a request that is not let in yet: small, soon, and within the room for all of them.
+    async fn read_body(&self, parts: &Parts, body: Body) -> Result<bytes::Bytes, Error> {
+        use axum::body::HttpBody;
+        if body.is_end_stream() {
+            return Ok(bytes::Bytes::new());
+        }
+        let too_large = || {
+            let message = format!("the body has more than {MOST_SIGNED_BYTES} bytes");
+            Error::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        };
+        let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        let most = declared.unwrap_or(MOST_SIGNED_BYTES);
+        if most > MOST_SIGNED_BYTES {
+            return Err(too_large());
+        }
+        let _room = self
+            .room
+            .try_acquire_many(most.div_ceil(1024).max(1) as u32)
+            .map_err(|_| Error::unavailable("busy", "too many bodies are being read: try again", 1))?;
+        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MOST_SIGNED_BYTES)).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error))
+                if std::error::Error::source(&error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>()) =>
+            {
+                Err(too_large())
+            }
+            Ok(Err(_)) => Err(Error::invalid("the body ended before it was whole")),
+            Err(_) => Err(Error::invalid(format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()))),
+        }
+    }
+}
