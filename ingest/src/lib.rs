@@ -1,7 +1,7 @@
-//! Media in: camera sources over RTSP (and GStreamer pipelines), and the supervisor that keeps them running.
+//! Media in: camera sources over RTSP (and GStreamer pipelines), the supervisor that keeps them running, and what producers push.
 //!
 //! What belongs here: connecting to sources, their clocks, and turning what they send into the events of the fragment
-//! model. The pure parts are [`clock`], [`access_unit`] and [`backoff`]; sources yield items (`source`), `recorder` makes
+//! model. The pure parts are [`clock`], [`access_unit`], [`backoff`] and [`putmedia::core`]; sources yield items (`source`), `recorder` makes
 //! events of them, `camera` and `supervisor` are the tasks.
 //!
 //! What does not: byte formats (`media`), storage, HTTP.
@@ -14,6 +14,7 @@ pub mod clock;
 mod failure;
 mod gst_source;
 mod probe;
+pub mod putmedia;
 mod recorder;
 mod rtsp;
 mod source;

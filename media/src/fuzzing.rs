@@ -57,6 +57,70 @@ pub fn mkv_cluster(data: &[u8]) {
     assert_eq!(mkv::parse_cluster(&header, &cluster.to_bytes()).as_ref(), Ok(&expected));
 }
 
+/// A session gives the same whole and in pieces. Its clusters are read as they were said, also where they are split before each
+/// key frame, and take no more bytes than came in.
+pub fn mkv_session(data: &[u8]) {
+    let Some((&[cut, split], data)) = data.split_first_chunk::<2>() else { return };
+    let cut = usize::from(cut).max(1);
+    let split = split & 1 == 1;
+    assert_eq!(session(data.chunks(cut), split), session([data], split));
+    let (_, bytes) = session([data], false);
+    assert!(bytes <= data.len());
+}
+
+/// What a session says, as text, and how many bytes its clusters have.
+fn session<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, split: bool) -> (Vec<String>, usize) {
+    use mkv::session::{Event, Limits, Session};
+    let limits = Limits { header_bytes: 512, tags_bytes: 64, cluster_bytes: 300 };
+    let mut session = Session::new(limits);
+    let (mut said, mut bytes, mut frames) = (Vec::new(), 0, Vec::new());
+    // Without a header of its own, bytes are tried as what follows one.
+    let header = header();
+    session.push(header.bytes.clone());
+    let mut pieces = pieces.into_iter();
+    loop {
+        match session.poll() {
+            Ok(None) => match pieces.next() {
+                Some(piece) => session.push(Bytes::copy_from_slice(piece)),
+                None if said.last().is_some_and(|last| last == "end of input") => return (said, bytes),
+                None => {
+                    said.push("end of input".to_owned());
+                    session.end();
+                }
+            },
+            Ok(Some(Event::End(cluster))) => {
+                bytes += cluster.len();
+                let header = session.header().expect("a header comes first");
+                assert_eq!(mkv::parse_chunks(header, &cluster).as_ref(), Ok(&frames));
+                said.push(format!("end {:?}", cluster.to_bytes()));
+                frames.clear();
+            }
+            Ok(Some(Event::Frame { frame, first_of_block })) => {
+                if split
+                    && frame.key
+                    && first_of_block
+                    && !frames.is_empty()
+                    && let Some((cluster, _)) = session.split()
+                {
+                    let header = session.header().expect("a header comes first");
+                    assert_eq!(mkv::parse_chunks(header, &cluster).as_ref(), Ok(&frames));
+                    frames.clear();
+                }
+                said.push(format!("{frame:?}"));
+                frames.push(frame);
+            }
+            Ok(Some(event)) => {
+                frames.clear();
+                said.push(format!("{event:?}"));
+            }
+            Err(error) => {
+                said.push(error.to_string());
+                return (said, bytes);
+            }
+        }
+    }
+}
+
 /// A parameter set has a picture; a configuration record survives being written.
 pub fn h264_sps(data: &[u8]) {
     if let Ok(info) = h264::sps_info(data) {
@@ -226,6 +290,7 @@ mod tests {
             mkv_header(&bytes);
             mkv_cluster(&bytes);
             mkv_tags(&bytes);
+            mkv_session(&bytes);
             h264_sps(&bytes);
             h264_nals(&bytes);
             aac_asc(&bytes);

@@ -40,9 +40,17 @@ pub enum Reason {
     /// A frame is more than about 32 seconds, an int16 of ms, from the start of its cluster.
     #[error("a frame {0} ms from the start of its cluster does not fit it")]
     FrameTime(i64),
-    /// With one more frame, a cluster would take 4 GiB.
-    #[error("a cluster of 4 GiB")]
+    /// With one more element, a cluster would be larger than its limit, or than 4 GiB.
+    #[error("a cluster larger than the limit")]
     TooLarge,
+    /// An element is longer than is held of it: which, and how many bytes that is.
+    #[error("{0} of more than {1} bytes")]
+    TooLong(&'static str, usize),
+}
+
+impl Reason {
+    /// A block's track number is 0, or more than a header can declare here (255).
+    pub const BLOCK_TRACK: Reason = Reason::Value("a block's track number");
 }
 
 impl Error {

@@ -70,7 +70,7 @@ pub fn document_start(header: &Header) -> Chunks {
 }
 
 /// Where the head (ID and size) of the first Segment lies; its children follow.
-fn open_segment(bytes: &[u8]) -> Result<Range<usize>, Error> {
+pub(super) fn open_segment(bytes: &[u8]) -> Result<Range<usize>, Error> {
     let mut elements = Elements::new(bytes, 0..bytes.len());
     let ebml = elements.next_sized()?.ok_or(Error::new(0, Reason::Truncated))?;
     if ebml.id != id::EBML {

@@ -5,7 +5,7 @@
 //! wide or unknown, blocks may be simple or grouped, laced or not. Strict in one thing: every length is checked
 //! against the bytes that are there, so foreign input costs no more memory than itself and never panics.
 //!
-//! What does not: cues (skipped as elements), and sessions that arrive in pieces, which `ingest` owns.
+//! What does not: cues (skipped as elements), and what a session that arrives in pieces means, which `ingest` decides.
 //!
 //! Frame payloads are slices of the bytes given; nothing is copied in either direction.
 
@@ -14,6 +14,7 @@ mod error;
 mod header;
 mod lacing;
 mod read;
+pub mod session;
 mod split;
 mod tags;
 mod write;

@@ -98,18 +98,18 @@ fn find_timestamp(cluster: &[u8], element: &Element) -> Result<u64, Error> {
     Err(Error::new(element.at, Reason::Missing("Timestamp")))
 }
 
-struct Reader<'a> {
-    header: &'a Header,
-    cluster: &'a Bytes,
+pub(super) struct Reader<'a> {
+    pub(super) header: &'a Header,
+    pub(super) cluster: &'a Bytes,
     /// The cluster's Timestamp in ticks.
-    base: Option<u64>,
+    pub(super) base: Option<u64>,
     /// DefaultDuration by track, looked up at the first block that has several frames.
-    durations: Option<Vec<(u8, u64)>>,
-    frames: Vec<Frame>,
+    pub(super) durations: Option<Vec<(u8, u64)>>,
+    pub(super) frames: Vec<Frame>,
 }
 
 impl Reader<'_> {
-    fn group(&mut self, group: &Element) -> Result<(), Error> {
+    pub(super) fn group(&mut self, group: &Element) -> Result<(), Error> {
         let (mut block, mut duration, mut key) = (None, None, true);
         let mut fields = Elements::new(self.cluster, group.body.clone());
         while let Some(field) = fields.next_sized()? {
@@ -127,7 +127,7 @@ impl Reader<'_> {
     }
 
     /// `key` and `duration` (in ticks) are those of the group around the block, if there is one.
-    fn block(&mut self, block: &Element, key: Option<bool>, duration: Option<u64>) -> Result<(), Error> {
+    pub(super) fn block(&mut self, block: &Element, key: Option<bool>, duration: Option<u64>) -> Result<(), Error> {
         let error = |reason| Error::new(block.at, reason);
         let start = self.block_start(block.bytes(self.cluster)).map_err(error)?;
         let key = start.key(key);
