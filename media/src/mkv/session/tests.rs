@@ -197,8 +197,13 @@ fn each_thing_is_said_as_soon_as_it_can_be_known() {
 fn a_new_header_may_come_at_any_time() {
     let cluster = element(CLUSTER, 0, &[timestamp(1), block(1, 0, true, b"x")].concat());
     let other = write_header(&header().tracks[..1]);
-    let again = [session_of(&[cluster.clone()]), session_of(&[cluster.clone()]), other.bytes.to_vec(), cluster.clone()]
-        .concat();
+    let again = [
+        session_of(std::slice::from_ref(&cluster)),
+        session_of(std::slice::from_ref(&cluster)),
+        other.bytes.to_vec(),
+        cluster.clone(),
+    ]
+    .concat();
     let seen = read(&again);
     assert_eq!(clusters(&seen), [cluster.clone(), cluster.clone(), cluster]);
     let headers: Vec<_> = seen.iter().filter(|s| matches!(s, Seen::Header(_))).cloned().collect();
@@ -219,7 +224,7 @@ fn tags_before_tracks_stay_in_the_header() {
 #[test]
 fn blocks_before_their_timestamp_wait_for_it() {
     let cluster = element(CLUSTER, 0, &[block(1, 3, true, b"early"), timestamp(7), block(1, 4, false, b"x")].concat());
-    let seen = read(&session_of(&[cluster.clone()]));
+    let seen = read(&session_of(std::slice::from_ref(&cluster)));
     let [_, Seen::Begin(7), Seen::Frame(early), Seen::Frame(late), Seen::End(end)] = &seen[..] else {
         panic!("{seen:?}")
     };
@@ -245,7 +250,10 @@ fn what_is_no_session_says_where_and_why() {
     assert_eq!(error(&session_of(&[vec![0xEC, 0]])), Error { at: head, reason: Reason::Size });
     assert_eq!(error(&session_of(&[vec![0xEC, 0xFF]])), Error { at: head, reason: Reason::UnknownSize(0xEC) });
     assert_eq!(error(&session_of(&[element(&[0x18, 0x53, 0x80, 0x67], 0, &[])])).at, head);
-    assert_eq!(error(&session_of(&[open.clone()])), Error { at: head, reason: Reason::Missing("Timestamp") });
+    assert_eq!(
+        error(&session_of(std::slice::from_ref(&open))),
+        Error { at: head, reason: Reason::Missing("Timestamp") }
+    );
     assert_eq!(error(&session_of(&[open.clone(), vec![0xE7, 0x89]])), Error { at, reason: Reason::Value("Timestamp") });
     assert_eq!(error(&session_of(&[open.clone(), vec![0xA0, 0xFF]])), Error { at, reason: Reason::UnknownSize(0xA0) });
     let bad = [timestamp(1), element(SIMPLE, 1, &[0x80, 0, 0, 0])].concat();
@@ -293,7 +301,7 @@ fn large_pieces_are_not_copied_and_what_straddles_is_held_once() {
         0,
         &[timestamp(1), block(1, 0, true, &data[..10_000]), block(1, 1, false, &data[10_000..])].concat(),
     );
-    let file = Bytes::from(session_of(&[cluster.clone()]));
+    let file = Bytes::from(session_of(std::slice::from_ref(&cluster)));
     let halves = [file.slice(..25_000), file.slice(25_000..)];
     let mut session = Session::new(Limits::default());
     let (mut frames, mut end) = (Vec::new(), None);
@@ -323,7 +331,7 @@ fn tiny_pieces_cost_little_more_than_their_bytes() {
     let cluster = element(CLUSTER, 0, &[timestamp(1), children].concat());
     let mut session = Session::new(Limits::default());
     let mut end = None;
-    for byte in session_of(&[cluster.clone()]) {
+    for byte in session_of(std::slice::from_ref(&cluster)) {
         session.push(Bytes::copy_from_slice(&[byte]));
         while session.poll().unwrap().is_some() {}
     }
@@ -544,7 +552,7 @@ proptest! {
 
     #[test]
     fn any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), cut in 1usize..50) {
-        let file = session_of(&[bytes.clone()]);
+        let file = session_of(std::slice::from_ref(&bytes));
         prop_assert_eq!(fed(Limits::default(), file.chunks(cut)), fed(Limits::default(), [&file[..]]));
         prop_assert_eq!(fed(Limits::default(), bytes.chunks(cut)), fed(Limits::default(), [&bytes[..]]));
         let _ = mkv::parse_tags(&bytes);
