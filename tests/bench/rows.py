@@ -98,6 +98,23 @@ def example(package, name, *arguments):
     return json.loads(last)
 
 
+def mkv_parse_rate(args):
+    """The core of PutMedia alone, measured by criterion."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["cargo", "bench", "-q", "--locked", "-p", "vidicon-ingest", "--bench", "mkv_parse_rate", "--", "--noplot",
+                               "--measurement-time", str(max(3, args.seconds / 3))], cwd=ROOT, capture_output=True, text=True,
+                              env={**os.environ, "CRITERION_HOME": folder})
+        if done.returncode:
+            raise RuntimeError(done.stderr[-2000:])
+        rates = {}
+        for name in "core", "core_short_pieces", "crc32c", "copy":
+            new = f"{folder}/mkv_parse_rate/{name}/new"
+            with open(f"{new}/estimates.json") as estimates, open(f"{new}/benchmark.json") as what:
+                rates[name] = json.load(what)["throughput"]["Bytes"] / json.load(estimates)["median"]["point_estimate"]
+    note = "pieces of 64 KiB; of 8 KiB, which are copied, {core_short_pieces:.3g}; a bare copy {copy:.3g}; baseline: CRC-32C of the same bytes"
+    return row(rates["core"], "GB/s", rates["crc32c"], "at least 1 GB/s", rates["core"] >= 1, note.format(**rates))
+
+
 def commit_latency_p99(args):
     r = example("vidicon-store", "commit_latency", str(args.seconds))
     limit = r["commit_interval_ms"] + 50
@@ -132,6 +149,7 @@ ROWS = {
     "record_camera_cpu_10": record_camera_cpu(10),
     "record_camera_cpu_50": record_camera_cpu(50),
     "record_camera_rss_50": record_camera_rss_50,
+    "mkv_parse_rate": mkv_parse_rate,
     "commit_latency_p99": commit_latency_p99,
     "whep_first_picture_p95": whep_first_picture_p95,
     "detect_rate_vs_ort": detect_rate_vs_ort,

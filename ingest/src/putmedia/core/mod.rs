@@ -101,6 +101,7 @@ pub struct Core {
 impl Core {
     /// At the start of a session.
     pub fn new(options: Options) -> Core {
+        let options = Options { limits: options.limits.within_the_store(), ..options };
         Core {
             session: Session::new(options.limits.of_session()),
             options,
@@ -162,7 +163,7 @@ impl Core {
         match reason {
             mkv::Reason::TooLarge => (
                 ErrorId::MaxFragmentSizeReached,
-                Reason::TooManyBytes { limit: self.options.limits.of_session().cluster_bytes },
+                Reason::TooManyBytes { limit: self.options.limits.max_fragment_bytes },
             ),
             mkv::Reason::BLOCK_TRACK => (ErrorId::TrackNumberMismatch, Reason::Mkv(reason)),
             reason => (ErrorId::InvalidMkvData, Reason::Mkv(reason)),
@@ -289,7 +290,7 @@ impl Core {
 
     /// Splits a cluster that would get too long, where that is possible.
     fn length(&mut self, frame: &Frame, first_of_block: bool) -> Result<(), Refusal> {
-        let (limit_ms, limit_bytes) = (self.options.limits.max_fragment_ms, self.session_bytes());
+        let (limit_ms, limit_bytes) = (self.options.limits.max_fragment_ms, self.options.limits.max_fragment_bytes);
         let bytes = self.session.cluster_bytes();
         let Some(open) = &mut self.open else { return Ok(()) };
         if open.can_split_at(frame) && first_of_block {
@@ -304,10 +305,6 @@ impl Core {
             return Err((ErrorId::MaxFragmentDurationReached, Reason::TooLong { ms, limit: limit_ms }));
         }
         Ok(())
-    }
-
-    fn session_bytes(&self) -> usize {
-        self.options.limits.of_session().cluster_bytes
     }
 
     fn split(&mut self, cluster: Chunks, timestamp: u64) -> Result<(), Refusal> {

@@ -77,11 +77,21 @@ impl Limits {
         Limits { max_fragment_bytes: 50_000_000, max_fragment_ms: 20_000, ..Limits::default() }
     }
 
+    /// No more than the store takes: what it would refuse is refused while it comes.
+    pub(super) fn within_the_store(self) -> Limits {
+        Limits {
+            max_fragment_bytes: self.max_fragment_bytes.min(u32::MAX as usize),
+            max_fragment_ms: self.max_fragment_ms.min(60_000),
+            max_lead_bytes: self.max_lead_bytes.min(64 << 10),
+            ..self
+        }
+    }
+
     pub(super) fn of_session(&self) -> session::Limits {
         session::Limits {
             header_bytes: self.max_header_bytes,
             tags_bytes: self.max_lead_bytes,
-            cluster_bytes: self.max_fragment_bytes.min(u32::MAX as usize),
+            cluster_bytes: self.max_fragment_bytes,
         }
     }
 }
