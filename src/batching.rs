@@ -1,14 +1,14 @@
-//! The runtime that cameras are read on: it takes the packets of many cameras in one wake-up.
+//! The runtime that cameras over TCP are read on: it takes the packets of many cameras in one wake-up.
 //!
 //! A camera sends a packet every few milliseconds. Waking up for each one is most of what recording costs; a worker that
 //! naps before it waits finds the packets of all cameras that came meanwhile. What anybody waits for (requests, viewers,
-//! commits) runs on the other runtime, which never naps.
+//! commits), and cameras over UDP, whose packets wait for nobody, run on the other runtime, which never naps.
 
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// How long a worker that has run out of work naps: what a live picture is later by, at most.
-const NAP: Duration = Duration::from_millis(4);
+const NAP: Duration = Duration::from_millis(8);
 
 /// One worker reads hundreds of cameras.
 const CORES_PER_WORKER: usize = 4;

@@ -125,10 +125,8 @@ impl Running {
         info!(address = %peers.local_addr(), "WebRTC ready");
 
         let Stage { stop, tasks } = &running.sources;
-        let cameras = {
-            let _on_their_threads = running.reading.handle().enter();
-            ingest::Cameras::start(config.ingest.clone(), store.clone(), stop.clone(), tasks)
-        };
+        let reading = running.reading.handle();
+        let cameras = ingest::Cameras::start(config.ingest.clone(), store.clone(), stop.clone(), tasks, reading);
         info!("cameras started");
 
         let Stage { stop, tasks } = &running.watches;

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use store::{Store, records::Camera};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -118,7 +119,16 @@ pub struct Cameras {
 impl Cameras {
     /// Starts pulling every camera of the catalog, and follows its changes until `stop` is cancelled. The tasks belong to
     /// `tasks`; on a stop they complete their fragments and say good-bye to their cameras before they end.
-    pub fn start(config: Config, store: Store, stop: CancellationToken, tasks: &TaskTracker) -> Cameras {
+    ///
+    /// What a camera sends over TCP is read on `reading`, which may be late; over UDP on the runtime of the caller, as what
+    /// is not read in time is lost there.
+    pub fn start(
+        config: Config,
+        store: Store,
+        stop: CancellationToken,
+        tasks: &TaskTracker,
+        reading: &Handle,
+    ) -> Cameras {
         let board = Arc::<supervisor::Board>::default();
         let supervisor = supervisor::Supervisor {
             config: config.clone(),
@@ -126,6 +136,7 @@ impl Cameras {
             board: board.clone(),
             stop,
             tasks: tasks.clone(),
+            reading: reading.clone(),
             running: HashMap::new(),
             seen: HashSet::new(),
         };

@@ -7,7 +7,9 @@ use metrics::gauge;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use store::{Notice, Store, records::Camera};
+use store::records::{Camera, Transport};
+use store::{Notice, Store};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,6 +28,8 @@ pub(crate) struct Supervisor {
     pub(crate) board: Arc<Board>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// Where cameras over TCP are read.
+    pub(crate) reading: Handle,
     pub(crate) running: HashMap<StreamName, Running>,
     /// Streams that had a camera task since the process started.
     pub(crate) seen: HashSet<StreamName>,
@@ -115,7 +119,12 @@ impl Supervisor {
             remarks: Vec::new(),
         };
         let span = tracing::info_span!(parent: None, "camera", stream = %name);
-        let task = self.tasks.spawn(task.run().instrument(span));
+        // A socket of datagrams holds no more than a picture or two, and nobody sends again what it drops.
+        let runtime = match camera.transport {
+            Transport::Tcp => self.reading.clone(),
+            Transport::Udp => Handle::current(),
+        };
+        let task = self.tasks.spawn_on(task.run().instrument(span), &runtime);
         Running { camera, stop, task }
     }
 

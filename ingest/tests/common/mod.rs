@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::records::{Camera, Secret, Transport};
 use store::{Position, Range, Store};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A file of the shared material, or `None` with a line that says so.
@@ -120,7 +121,7 @@ impl Rig {
         let store =
             Store::open(store::Config { data: folder.path().join("data"), ..Default::default() }, clock).await.unwrap();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let cameras = Cameras::start(config, store.clone(), stop.clone(), &tasks);
+        let cameras = Cameras::start(config, store.clone(), stop.clone(), &tasks, &Handle::current());
         Rig { store, cameras, stop, tasks, folder }
     }
 

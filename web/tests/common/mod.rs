@@ -42,7 +42,8 @@ impl Server {
         let config = store::Config { data: data.to_owned(), commit_interval_ms: 20, ..store::Config::default() };
         let store = Store::open(config, Arc::new(now)).await.unwrap();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let cameras = ingest::Cameras::start(ingest::Config::default(), store.clone(), stop.clone(), &tasks);
+        let here = tokio::runtime::Handle::current();
+        let cameras = ingest::Cameras::start(ingest::Config::default(), store.clone(), stop.clone(), &tasks, &here);
         let webrtc = signaling::Config { listen: Some(([127, 0, 0, 1], 0).into()), ..signaling::Config::default() };
         let peers = signaling::Peers::start(webrtc, store.clone(), stop.clone(), &tasks).await.unwrap();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
