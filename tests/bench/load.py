@@ -109,6 +109,18 @@ class Server:
                 raise RuntimeError(f"cameras are not live: {states}")
             time.sleep(0.2)
 
+    def wait_full_tails(self, limit=300):
+        """Until the fragments in memory no longer grow."""
+        most, until = -1, time.time() + limit
+        while True:
+            total = sum(v for k, v in self.metrics().items() if k.startswith("vidicon_tail_bytes"))
+            if total <= most:
+                return
+            if time.time() > until:
+                raise RuntimeError(f"the tails do not fill up: they hold {total:.0f} bytes and grow")
+            most = total
+            time.sleep(6)
+
     def metrics(self):
         lines = self.get("/metrics").decode().splitlines()
         return {k: float(v) for k, v in (l.rsplit(" ", 1) for l in lines if l and not l.startswith("#"))}

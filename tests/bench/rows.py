@@ -8,7 +8,6 @@ import time
 
 from load import ROOT, Farm, Server, Skipped, cpu_seconds, need, rss_bytes
 
-WARM_UP_S = 45
 CLIP = "media/derived/cam_av_720p15_gop30_aac.mp4"
 
 
@@ -42,7 +41,7 @@ def cpu_of_vidicon(farm, seconds):
     with Server(farm.urls) as server:
         server.wait_live(len(farm.urls))
         # Until the tail is full, each frame is the first use of its memory; that is not how a recorder spends its days.
-        time.sleep(WARM_UP_S)
+        server.wait_full_tails()
         before = cpu_seconds(server.pid)
         time.sleep(seconds)
         used = cpu_seconds(server.pid) - before
