@@ -36,7 +36,7 @@ pub use auth::identities::{
     Key, KeySecrets, MadeKey, NamedPolicy, NewKey, Role, check_name, check_policies, check_tags, create_key,
     new_role_id,
 };
-pub use aws::config::{AwsConfig, HttpConfig, Quotas};
+pub use aws::config::{AwsConfig, HttpConfig};
 pub use routes::{actions, described as routes};
 pub use serve::serve;
 

@@ -22,29 +22,11 @@ pub struct AwsConfig {
     /// The account in ARNs, 12 digits.
     #[serde(deserialize_with = "digits")]
     pub account_id: String,
-    /// Limits that the cloud has; all are off (0) unless set.
-    pub quotas: Quotas,
-}
-
-/// Limits of the AWS surface: `[aws.quotas]`. 0 is no limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Quotas {
-    /// Streams in all; more are refused with `AccountStreamLimitExceededException`.
-    pub streams: usize,
-    /// Streams with one DeviceName; `DeviceStreamLimitExceededException`.
-    pub streams_per_device: usize,
-    /// Signaling channels in all; `AccountChannelLimitExceededException`.
-    pub channels: usize,
-    /// Calls of one control operation a second, over all resources; `ClientLimitExceededException`.
-    pub calls_per_s: u32,
-    /// … and of one stream or channel.
-    pub calls_per_s_per_resource: u32,
 }
 
 impl Default for AwsConfig {
     fn default() -> Self {
-        AwsConfig { region: "us-east-1".into(), account_id: "123456789012".into(), quotas: Quotas::default() }
+        AwsConfig { region: "us-east-1".into(), account_id: "123456789012".into() }
     }
 }
 
@@ -99,7 +81,7 @@ impl AwsConfig {
     /// # Errors
     /// A line that names the key.
     pub fn check(&self) -> Result<(), String> {
-        let AwsConfig { region, account_id, quotas: _ } = self;
+        let AwsConfig { region, account_id } = self;
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !(1..=32).contains(&region.len()) || !region.bytes().all(word) {
             return Err(format!("aws.region is {region:?}: it must be lower-case letters, digits and '-', at most 32"));

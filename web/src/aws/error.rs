@@ -50,25 +50,6 @@ impl Error {
     pub(crate) fn constraint(member: &str, rule: impl fmt::Display) -> Self {
         Self::invalid(format!("1 validation error detected: Value at '{member}' failed to satisfy constraint: {rule}"))
     }
-    /// 404.
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new("ResourceNotFoundException", message)
-    }
-    /// 400: the name is taken, or the thing is needed by another.
-    pub(crate) fn in_use(message: impl Into<String>) -> Self {
-        Self::new("ResourceInUseException", message)
-    }
-    /// 400: somebody changed the thing since the caller looked.
-    pub(crate) fn version_mismatch(given: &str, current: &str) -> Self {
-        Self::new("VersionMismatchException", format!("CurrentVersion is {given}, but the version is {current} now"))
-    }
-    /// 400: the stream keeps nothing.
-    pub(crate) fn no_retention(stream: impl fmt::Display) -> Self {
-        Self::new(
-            "NoDataRetentionException",
-            format!("stream {stream} keeps no media: its DataRetentionInHours is 0; raise it with UpdateDataRetention"),
-        )
-    }
 }
 
 /// What the rest of this crate says, as an exception.
@@ -121,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_exception_on_the_wire() {
-        let response = Error::not_found("no stream gate").into_response();
+        let response = Error::new("ResourceNotFoundException", "no stream gate").into_response();
         assert_eq!(response.status(), 404);
         assert_eq!(response.headers()["content-type"], "application/json");
         let kind = response.headers()[ERROR_TYPE].to_str().unwrap().to_owned();
@@ -134,8 +115,8 @@ mod tests {
     fn statuses_are_those_of_the_models() {
         assert_eq!(Error::new("NotAuthorizedException", "").status, 401);
         assert_eq!(Error::new("StreamEdgeConfigurationNotFoundException", "").status, 404);
-        assert_eq!(Error::version_mismatch("a", "b").status, 400);
-        assert_eq!(Error::no_retention("gate").status, 400);
+        assert_eq!(Error::new("VersionMismatchException", "changed").status, 400);
+        assert_eq!(Error::new("NoDataRetentionException", "gate").status, 400);
         let denied = Error::new("AccessDeniedException", "").with_status(StatusCode::FORBIDDEN);
         assert_eq!((denied.name, denied.status.as_u16()), ("AccessDeniedException", 403));
     }
@@ -143,9 +124,9 @@ mod tests {
     #[test]
     fn errors_of_the_store_become_exceptions() {
         let of = |kind| Error::from(store::Error::new(kind, "what happened"));
-        assert_eq!(of(Kind::NotFound), Error::not_found("what happened"));
-        assert_eq!(of(Kind::AlreadyExists), Error::in_use("what happened"));
-        assert_eq!(of(Kind::Conflict), Error::in_use("what happened"));
+        assert_eq!(of(Kind::NotFound), Error::new("ResourceNotFoundException", "what happened"));
+        assert_eq!(of(Kind::AlreadyExists), Error::new("ResourceInUseException", "what happened"));
+        assert_eq!(of(Kind::Conflict), Error::new("ResourceInUseException", "what happened"));
         assert_eq!(of(Kind::Invalid), Error::invalid("what happened"));
         assert_eq!(of(Kind::LimitExceeded), Error::new("ClientLimitExceededException", "what happened"));
         assert_eq!(of(Kind::Unavailable), Error::new("ServiceUnavailable", "what happened"));

@@ -32,11 +32,6 @@ pub(crate) fn name(member: &str, text: &str) -> Result<StreamName, Error> {
 }
 
 impl Target {
-    /// A target out of an ARN alone.
-    pub(crate) fn by_arn(arn: &str) -> Self {
-        Target { stream_name: None, stream_arn: Some(arn.to_owned()) }
-    }
-
     /// What the members name: the stream's name, and the ARN if one was given.
     pub(crate) fn read(&self) -> Result<(StreamName, Option<Arn>), Error> {
         let named = self.stream_name.as_deref().map(|text| name("StreamName", text)).transpose()?;
