@@ -33,7 +33,7 @@ use signaling::Peers;
 use store::Store;
 
 pub use auth::identities::{
-    Key, KeySecrets, MadeKey, NamedPolicy, NewKey, Role, check_name, check_policies, check_tags, create_key,
+    Key, KeySecrets, MadeKey, NamedPolicy, NewKey, Rights, Role, check_name, check_policies, check_tags, create_key,
     new_role_id,
 };
 pub use aws::config::{AwsConfig, HttpConfig};

@@ -184,6 +184,7 @@ mod tests {
             tags: Default::default(),
             variables: Default::default(),
             session: None,
+            expires_at: None,
             claims: None,
         }))
     }

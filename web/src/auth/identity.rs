@@ -29,6 +29,8 @@ pub(crate) struct Identity {
     pub(crate) variables: BTreeMap<String, String>,
     /// When a session's credentials began and end; `None` of keys of the catalog.
     pub(crate) session: Option<(UnixMillis, UnixMillis)>,
+    /// When it stops being one: the end of a session, or of the key.
+    pub(crate) expires_at: Option<UnixMillis>,
     /// What a session's token says.
     pub(crate) claims: Option<Arc<Claims>>,
 }
@@ -99,6 +101,11 @@ fn describing(arn: &str) -> Option<&'static str> {
 }
 
 impl Identity {
+    /// Whether its time is over.
+    pub(crate) fn is_over(&self, now: UnixMillis) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
     /// Whether its policies look at tags of what they are about, which then have to be read.
     pub(crate) fn looks_at_tags(&self) -> bool {
         self.policies.iter().chain(self.session_policies.iter().flatten()).any(|p| p.names("aws:resourcetag/"))
