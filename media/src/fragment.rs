@@ -1,6 +1,7 @@
 //! Fragments, and the three events that every way in yields.
 
 use crate::{Chunks, FragmentNumber, Frame, Header, HeaderId, UnixMillis, mkv};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -77,17 +78,20 @@ pub enum Event {
 pub struct FragmentMeta {
     /// Its number in the stream.
     pub number: FragmentNumber,
-    /// Producer time of its first frame.
+    /// Producer time of its first frame; of a producer's own cluster, the time that its Timestamp says, where its first frame may
+    /// come a little later.
     pub producer_start: UnixMillis,
     /// Server time at which its first byte arrived.
     pub server_start: UnixMillis,
     /// From its first frame to the end of its last one, in ms. Never 0.
     pub duration_ms: u32,
-    /// Length of its cluster in bytes.
+    /// Length in bytes of what is stored of it: its lead and its cluster.
     pub bytes: u32,
+    /// Of `bytes`, how many the lead has; 0 for most.
+    pub lead_bytes: u32,
     /// Frames in it, over all tracks.
     pub frames: u32,
-    /// CRC-32C of the cluster's bytes.
+    /// CRC-32C of the bytes of the lead and then of the cluster.
     pub crc32c: u32,
     /// The header to read it under.
     pub header: HeaderId,
@@ -109,19 +113,100 @@ pub struct Fragment {
     pub meta: FragmentMeta,
     /// The header to read it under.
     pub header: Arc<Header>,
+    /// What a producer sent between the header and the cluster (its Tags), byte for byte; empty for most.
+    pub lead: Bytes,
     /// The cluster element, byte for byte as stored.
     pub cluster: Chunks,
 }
 
 impl Fragment {
-    /// Its frames in decode order. Payloads are slices of the cluster, which is copied only if it is in pieces that no
-    /// [`mkv::ClusterWriter`] made.
+    /// Its frames in decode order, on the producer's clock: also where the producer counts the times in its clusters from the start
+    /// of its session (`RELATIVE`), which `meta.producer_start` already has in it. Payloads are slices of the cluster, which is
+    /// copied only if it is in pieces that no [`mkv::ClusterWriter`] made.
     pub fn frames(&self) -> Result<Vec<Frame>, mkv::Error> {
-        mkv::parse_chunks(&self.header, &self.cluster)
+        let (cluster_start, mut frames) = mkv::parse_timed(&self.header, &self.cluster)?;
+        let shift_ms = self.meta.producer_start.0.saturating_sub(cluster_start.0);
+        // A time before 1970 cannot stand in a cluster; its writer wrote the epoch.
+        if shift_ms != 0 && self.meta.producer_start.0 > 0 {
+            let shift_us = shift_ms.saturating_mul(1000);
+            frames.iter_mut().for_each(|frame| frame.time = frame.time.plus(shift_us));
+        }
+        Ok(frames)
     }
 
-    /// A playable Matroska file of this fragment alone: the header's bytes, then the cluster's. Nothing is copied.
+    /// A playable Matroska file of this fragment alone: the bytes of the header, the lead and the cluster. Nothing is copied.
     pub fn to_mkv(&self) -> Chunks {
-        std::iter::once(&self.header.bytes).chain(self.cluster.parts()).cloned().collect()
+        let lead = (!self.lead.is_empty()).then_some(&self.lead);
+        std::iter::once(&self.header.bytes).chain(lead).chain(self.cluster.parts()).cloned().collect()
+    }
+
+    /// What is stored of it: the lead, then the cluster.
+    pub fn payload(&self) -> impl Iterator<Item = &Bytes> {
+        std::iter::once(&self.lead).chain(self.cluster.parts()).filter(|part| !part.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Track, TrackKind, UnixMicros};
+
+    fn fragment(producer_start: i64, timestamp: i64, offsets: &[i64]) -> Fragment {
+        let header = mkv::write_header(&[Track {
+            number: 1,
+            kind: TrackKind::Video,
+            codec_id: "V_TEST".to_owned(),
+            codec_private: Bytes::new(),
+            size: None,
+            audio: None,
+        }]);
+        let mut cluster = mkv::ClusterWriter::new(UnixMillis(timestamp));
+        for offset in offsets {
+            let time = UnixMicros((timestamp + offset) * 1000);
+            cluster.push(&Frame { track: 1, time, key: true, data: Bytes::from_static(b"frame") }).unwrap();
+        }
+        let cluster = cluster.finish();
+        let meta = FragmentMeta {
+            number: FragmentNumber::new(1, 0, 0),
+            producer_start: UnixMillis(producer_start),
+            server_start: UnixMillis(0),
+            duration_ms: 1,
+            bytes: cluster.len() as u32,
+            lead_bytes: 0,
+            frames: 1,
+            crc32c: 0,
+            header: header.id,
+            cause: None,
+        };
+        Fragment { meta, header: header.shared(), lead: Bytes::new(), cluster }
+    }
+
+    fn times(fragment: &Fragment) -> Vec<i64> {
+        fragment.frames().unwrap().iter().map(|f| f.time.to_millis().0).collect()
+    }
+
+    #[test]
+    fn frames_are_on_the_producer_s_clock() {
+        assert_eq!(times(&fragment(5000, 5000, &[0, 40])), [5000, 5040]);
+        assert_eq!(
+            times(&fragment(1_795_000_005_000, 5000, &[3, 40])),
+            [1_795_000_005_003, 1_795_000_005_040],
+            "relative"
+        );
+        assert_eq!(times(&fragment(-70, 0, &[-70, -30])), [-70, -30], "before 1970");
+    }
+
+    #[test]
+    fn a_file_of_it_has_the_lead_before_the_cluster() {
+        let mut fragment = fragment(0, 0, &[0]);
+        let bare = fragment.to_mkv().to_bytes();
+        fragment.lead = Bytes::from_static(b"lead");
+        let whole = fragment.to_mkv().to_bytes();
+        let at = fragment.header.bytes.len();
+        assert_eq!([&whole[..at], &whole[at + 4..]].concat(), bare);
+        assert_eq!(&whole[at..at + 4], b"lead");
+        let stored: Vec<u8> = fragment.payload().flat_map(|part| part.to_vec()).collect();
+        assert_eq!(stored, whole[at..]);
     }
 }

@@ -222,12 +222,14 @@ pub fn fmp4_segment(data: &[u8]) {
             server_start: UnixMillis(0),
             duration_ms: 1000,
             bytes: cluster.len() as u32,
+            lead_bytes: 0,
             frames: 0,
             crc32c: 0,
             header: header.id,
             cause: None,
         };
-        fmp4::segment(&Fragment { meta, header: header.shared(), cluster }, 1).map(|segment| segment.to_bytes())
+        fmp4::segment(&Fragment { meta, header: header.shared(), lead: Bytes::new(), cluster }, 1)
+            .map(|segment| segment.to_bytes())
     });
     let [whole, in_pieces] = &mut segments;
     assert_eq!(whole, in_pieces);

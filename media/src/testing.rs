@@ -98,12 +98,14 @@ pub(crate) fn fragments(header: &Header, frames: Vec<Frame>) -> Vec<Fragment> {
                         server_start: start.producer_start,
                         duration_ms: (end - start.producer_start.0) as u32,
                         bytes: cluster.len() as u32,
+                        lead_bytes: 0,
                         frames,
                         crc32c: 0,
                         header: header.id,
                         cause: start.cause,
                     },
                     header: header.clone(),
+                    lead: bytes::Bytes::new(),
                     cluster,
                 });
             }

@@ -2,6 +2,7 @@
 //! transaction, and only then says that they are durable (invariants 1 and 2).
 
 use crate::budget::Charge;
+use crate::catalog::ranges::DeletedRange;
 use crate::catalog::{Catalog, fragments};
 use crate::faults::Faults;
 use crate::notifications::Notify;
@@ -9,7 +10,7 @@ use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
 use crate::segments::writer::{Item, LogWriter};
 use crate::state::StreamState;
-use crate::{Clock, Error, Kind, Notice};
+use crate::{Clock, Error, Kind, Notice, Range};
 use media::{Fragment, FragmentMeta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -34,6 +35,17 @@ pub(crate) enum Work {
     Fragment(Sealed),
     /// A stream was deleted; its id.
     Deleted(u64),
+    DeletedRange(RangeDeletion),
+}
+
+/// A range of producer time that a caller deletes.
+pub(crate) struct RangeDeletion {
+    pub(crate) stream: Arc<StreamState>,
+    /// Under which it is to be noted in the catalog.
+    pub(crate) id: i64,
+    pub(crate) range: Range,
+    /// Told when it is durable and memory has forgotten the fragments; their rows then still have to go.
+    pub(crate) done: oneshot::Sender<Result<(), Error>>,
 }
 
 /// The way into the commit thread. Its length is bounded by the byte budget: each fragment in it holds its charge.
@@ -110,7 +122,7 @@ impl Committer {
     fn gather(&self, first: Work) -> Vec<Work> {
         let deadline = match &first {
             Work::Fragment(sealed) => sealed.at + self.interval,
-            Work::Deleted(_) => Instant::now() + self.interval,
+            Work::Deleted(_) | Work::DeletedRange(_) => Instant::now() + self.interval,
         };
         let mut bytes = size(&first);
         let mut group = vec![first];
@@ -134,6 +146,9 @@ impl Committer {
                 Work::Fragment(sealed) if sealed.stream.is_closed() => {
                     sealed.fail(&Error::new(Kind::NotFound, "the stream was deleted"))
                 }
+                Work::DeletedRange(deletion) if deletion.stream.is_closed() => {
+                    let _ = deletion.done.send(Err(Error::new(Kind::NotFound, "the stream was deleted")));
+                }
                 work => kept.push(work),
             }
         }
@@ -145,7 +160,7 @@ impl Committer {
             .iter()
             .map(|work| match work {
                 Work::Fragment(sealed) => Some(sealed.stream.describe()),
-                Work::Deleted(_) => None,
+                Work::Deleted(_) | Work::DeletedRange(_) => None,
             })
             .collect();
         let items: Vec<Item<'_>> = kept
@@ -159,6 +174,9 @@ impl Committer {
                     fragment: &sealed.fragment,
                 },
                 (Work::Deleted(stream), _) => Item::Deleted { stream: *stream },
+                (Work::DeletedRange(deletion), _) => {
+                    Item::DeletedRange { stream: deletion.stream.id(), range: deletion.range }
+                }
                 (Work::Fragment(_), None) => unreachable!("a fragment has a body, made just above"),
             })
             .collect();
@@ -201,6 +219,9 @@ impl Committer {
                 Work::Deleted(stream) => {
                     self.unnoted.insert(stream);
                 }
+                Work::DeletedRange(deletion) => {
+                    let _ = deletion.done.send(Err(error.echo()));
+                }
             }
         }
     }
@@ -213,18 +234,28 @@ impl Committer {
                 place: *place,
                 header: sealed.fragment.header.bytes.clone(),
             }),
-            Work::Deleted(_) => None,
+            Work::Deleted(_) | Work::DeletedRange(_) => None,
         });
         let notify: BTreeMap<usize, Arc<Notify>> = group
             .iter()
             .filter_map(|work| match work {
                 Work::Fragment(sealed) => Some(sealed.notify.clone()),
-                Work::Deleted(_) => None,
+                Work::Deleted(_) | Work::DeletedRange(_) => None,
             })
             .enumerate()
             .filter_map(|(row, notify)| Some((row, notify?)))
             .collect();
-        let group = fragments::Group { segments: self.log.unrecorded().clone(), rows: rows.collect() };
+        let deleted = group.iter().zip(places).filter_map(|(work, place)| match work {
+            Work::DeletedRange(RangeDeletion { stream, id, range, .. }) => {
+                Some((Some(*id), DeletedRange { stream: stream.id(), range: *range, place: *place }))
+            }
+            Work::Deleted(_) | Work::Fragment(_) => None,
+        });
+        let group = fragments::Group {
+            segments: self.log.unrecorded().clone(),
+            rows: rows.collect(),
+            deleted: deleted.collect(),
+        };
         let now = (self.clock)();
         self.faults.check("catalog.commit").map_err(Error::of_disk)?;
         self.catalog.write_blocking(move |c| fragments::commit_and_notify(c, &group, &notify, now))
@@ -233,12 +264,19 @@ impl Committer {
     fn finish(&self, group: Vec<Work>, outcomes: Vec<Result<(), Error>>) {
         let now = (self.clock)();
         let mut notified = false;
-        let fragments = group.into_iter().filter_map(|work| match work {
-            Work::Fragment(sealed) => Some(sealed),
-            Work::Deleted(_) => None,
-        });
-        for (sealed, outcome) in fragments.zip(outcomes) {
-            match outcome {
+        let mut outcomes = outcomes.into_iter();
+        for work in group {
+            let sealed = match work {
+                Work::Fragment(sealed) => sealed,
+                Work::Deleted(_) => continue,
+                Work::DeletedRange(deletion) => {
+                    // In the order of the log: what comes after it in the group stays.
+                    deletion.stream.forget_range(deletion.range);
+                    let _ = deletion.done.send(Ok(()));
+                    continue;
+                }
+            };
+            match outcomes.next().expect("one for each fragment") {
                 Ok(()) => {
                     let Sealed { stream, fragment, charge, durable, notify, .. } = sealed;
                     notified |= notify.is_some();
@@ -264,7 +302,7 @@ impl Sealed {
         let (stream, number) = (self.stream.name(), self.fragment.meta.number);
         tracing::warn!(%stream, %number, %error, "a fragment was not recorded");
         metrics::counter!("vidicon_lost_fragments_total", "stream" => stream.to_string()).increment(1);
-        self.stream.lost();
+        self.stream.lost(number, error);
         let error = error.echo().context(format_args!("stream {stream} fragment {number}"));
         let _ = self.durable.send(Err(error));
     }
@@ -273,6 +311,6 @@ impl Sealed {
 fn size(work: &Work) -> u64 {
     match work {
         Work::Fragment(sealed) => u64::from(sealed.fragment.meta.bytes),
-        Work::Deleted(_) => 0,
+        Work::Deleted(_) | Work::DeletedRange(_) => 0,
     }
 }

@@ -14,6 +14,7 @@ mod catalog;
 pub mod check;
 mod commit;
 mod coverage;
+mod deletion;
 pub mod documents;
 pub mod error;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod fault_tests;
 mod faults;
 mod folder;
 pub mod follow;
+mod memory;
 pub mod notifications;
 pub mod outbound;
 pub mod records;
@@ -28,16 +30,21 @@ mod records_impl;
 mod recovery;
 mod retention;
 mod segments;
+mod session;
 mod state;
 mod stats;
 mod store_impl;
 pub mod stream;
 mod tasks;
+mod verbatim;
 mod writer;
 
 pub use error::{Error, Kind};
 pub use follow::{Followed, Follower, LiveFragment, LiveFrame};
 pub use segments::record::{FormatError, fuzz as fuzz_record};
 pub use store_impl::{Clock, Config, Notice, Store};
-pub use stream::{Durable, Offer, Position, Range, Span, Stream, StreamInfo, StreamStats};
+pub use stream::{
+    Cursor, Deleted, Durable, ListQuery, Offer, Position, Range, Span, Start, Stream, StreamInfo, StreamStats, TimeBy,
+};
+pub use verbatim::{MAX_LEAD_BYTES, Verbatim, VerbatimWriter};
 pub use writer::Writer;

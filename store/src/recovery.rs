@@ -5,10 +5,11 @@
 //! have ids behind its last, are looked at: the work does not grow with the archive, but for the list of names.
 
 use crate::catalog::fragments::{self, Group, NewRow};
+use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{db, segments, streams};
 use crate::folder::sync_dir;
 use crate::segments::reader::Place;
-use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody};
+use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody, VERSION};
 use crate::segments::scan::{End, Scan};
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
@@ -51,6 +52,7 @@ pub(crate) fn recover(c: &mut Connection, folder: &Path, store: Uuid, segment_by
             close(c, id, state)?;
         }
     }
+    ranges::finish_all(c)?;
     Ok(Resume { segment: resume, next_id })
 }
 
@@ -96,8 +98,8 @@ fn mend(
         return Ok(known.map(|state| (state, false)));
     }
     scan.seek(start).map_err(io)?;
-    let Found { rows, described, deleted } = adoptable(c, &mut scan, id).map_err(io)?;
-    let deletions = !deleted.is_empty() || known.is_some_and(|state| state.deletions);
+    let Found { rows, described, deleted, ranges } = adoptable(c, &mut scan, id).map_err(io)?;
+    let deletions = !deleted.is_empty() || !ranges.is_empty() || known.is_some_and(|state| state.deletions);
     let end = scan.at;
     let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
     if scan.len > end {
@@ -110,7 +112,8 @@ fn mend(
     let state = SegmentState { created_at: scan.header.created_at, end, closed: false, deletions };
     let count = rows.len();
     adopt_streams(c, &rows, &described)?;
-    let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows };
+    let deleted_ranges = ranges.into_iter().map(|range| (None, range)).collect();
+    let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows, deleted: deleted_ranges };
     let outcomes = fragments::commit(c, &group)?;
     for (row, outcome) in group.rows.iter().zip(outcomes) {
         if let Err(error) = outcome {
@@ -126,7 +129,8 @@ fn mend(
     if count > 0 {
         tracing::info!(segment = id, fragments = count, "complete fragments behind the last commit are adopted");
     }
-    Ok(Some((state, true)))
+    // What is written now has no place in a file of an earlier version.
+    Ok(Some((state, scan.header.version == VERSION)))
 }
 
 /// Where the catalog is older than the segments (an earlier copy was put back), it knows neither the streams that were made since
@@ -163,6 +167,8 @@ struct Found {
     described: BTreeMap<u64, (u64, Option<StreamBody>)>,
     /// The streams whose deletion is noted there.
     deleted: Vec<u64>,
+    /// The ranges whose deletion is.
+    ranges: Vec<DeletedRange>,
 }
 
 /// Reads on from where the walk stands.
@@ -194,6 +200,11 @@ fn adoptable(c: &Connection, scan: &mut Scan, id: u64) -> std::io::Result<Found>
                 });
             }
             RecordKind::Deleted => found.deleted.push(head.stream),
+            RecordKind::DeletedRange => found.ranges.push(DeletedRange {
+                stream: head.stream,
+                range: head.range(),
+                place: Place { segment: id, offset: entry.offset },
+            }),
         }
     }
     Ok(found)

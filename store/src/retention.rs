@@ -4,8 +4,8 @@
 
 use crate::Error;
 use crate::catalog::fragments::Due;
-use crate::catalog::{Catalog, alerts, detections, fragments, notifications, segments};
-use crate::state::{StreamState, Streams};
+use crate::catalog::{Catalog, alerts, detections, fragments, notifications, ranges, segments};
+use crate::state::{Shared, StreamState, Streams};
 use media::UnixMillis;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest that a notification is kept, in hours.
 const NOTIFICATION_HOURS: u32 = 7 * 24;
+/// How long a stream without an archive keeps its fragments, for those that watch live: as long as the cloud does.
+const LIVE_MS: i64 = 5 * 60_000;
 
 /// What the sweeper works on.
 pub(crate) struct Sweeper {
-    pub(crate) catalog: Catalog,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) folder: PathBuf,
     /// Segments there are, for the gauge.
@@ -24,27 +26,33 @@ pub(crate) struct Sweeper {
 }
 
 impl Sweeper {
+    fn catalog(&self) -> &Catalog {
+        &self.shared.catalog
+    }
+
     /// One sweep, as of `now`.
     pub(crate) async fn sweep(&self, now: UnixMillis) -> Result<(), Error> {
         let streams: Vec<_> = self.streams.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect();
         for stream in streams {
             self.expire_notifications(&stream, now).await?;
-            let Some(hours) = stream.info().retention_hours else { continue };
-            let (id, cutoff) = (stream.id(), now.plus(-i64::from(hours) * 3_600_000));
+            let Some(hours) = stream.retention_hours() else { continue };
+            let kept_ms = if hours == 0 { LIVE_MS } else { i64::from(hours) * 3_600_000 };
+            let (id, cutoff) = (stream.id(), now.plus(-kept_ms));
             self.expire(&stream, cutoff, now).await?;
-            while self.catalog.write(move |c| detections::expire(c, id, cutoff)).await? {}
-            while self.catalog.write(move |c| alerts::expire(c, id, cutoff)).await? {}
+            while self.catalog().write(move |c| detections::expire(c, id, cutoff)).await? {}
+            while self.catalog().write(move |c| alerts::expire(c, id, cutoff)).await? {}
         }
-        while self.catalog.write(fragments::sweep_deleted).await? {}
+        while self.catalog().write(fragments::sweep_deleted).await? {}
+        self.finish_ranges().await?;
         self.unlink_dead().await
     }
 
     /// Notifications are kept for a week, or less where the stream's media is.
     async fn expire_notifications(&self, stream: &StreamState, now: UnixMillis) -> Result<(), Error> {
         // Not at once where nothing is archived: a fragment that is sent again finds the one that it had.
-        let hours = stream.info().retention_hours.unwrap_or(NOTIFICATION_HOURS).clamp(1, NOTIFICATION_HOURS);
+        let hours = stream.retention_hours().unwrap_or(NOTIFICATION_HOURS).clamp(1, NOTIFICATION_HOURS);
         let (id, cutoff) = (stream.id(), now.plus(-i64::from(hours) * 3_600_000));
-        while self.catalog.write(move |c| notifications::expire(c, id, cutoff)).await? {}
+        while self.catalog().write(move |c| notifications::expire(c, id, cutoff)).await? {}
         Ok(())
     }
 
@@ -53,9 +61,9 @@ impl Sweeper {
         let id = stream.id();
         let (mut after, mut expired) = (0, false);
         loop {
-            match self.catalog.read(move |c| fragments::due(c, id, after, cutoff, now)).await? {
+            match self.catalog().read(move |c| fragments::due(c, id, after, cutoff, now)).await? {
                 Due::Upto(upto) => {
-                    while let Some(last) = self.catalog.write(move |c| fragments::expire(c, id, upto)).await? {
+                    while let Some(last) = self.catalog().write(move |c| fragments::expire(c, id, upto)).await? {
                         stream.forget_upto(last);
                         expired = true;
                         if last >= upto {
@@ -74,8 +82,18 @@ impl Sweeper {
         Ok(())
     }
 
+    /// Deletions of ranges that an error cut short.
+    async fn finish_ranges(&self) -> Result<(), Error> {
+        for id in self.catalog().read(|c| ranges::pending(c)).await? {
+            if !self.shared.deletions.is_running(id) {
+                while self.catalog().write(move |c| ranges::sweep(c, id)).await?.1 {}
+            }
+        }
+        Ok(())
+    }
+
     async fn unlink_dead(&self) -> Result<(), Error> {
-        let dead = self.catalog.read(|c| segments::dead(c)).await?;
+        let dead = self.catalog().read(|c| segments::dead(c)).await?;
         for segment in dead {
             let path = crate::segments::path(&self.folder, segment.id);
             // First the file, then the row: a stop in between leaves a row without a file, which the next sweep takes.
@@ -87,14 +105,14 @@ impl Sweeper {
                     continue;
                 }
             }
-            self.catalog.write(move |c| segments::remove(c, segment.id)).await?;
+            self.catalog().write(move |c| segments::remove(c, segment.id)).await?;
             tracing::info!(
                 segment = segment.id,
                 bytes = segment.state.end,
                 "segment removed: none of its fragments is kept"
             );
         }
-        let count = self.catalog.read(|c| segments::count(c)).await?;
+        let count = self.catalog().read(|c| segments::count(c)).await?;
         self.segments.store(count, Ordering::Relaxed);
         Ok(())
     }

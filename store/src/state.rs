@@ -3,21 +3,21 @@
 use crate::budget::Budget;
 use crate::catalog::{Catalog, streams};
 use crate::commit::{Queue, Sealed, Work};
-use crate::follow::Hub;
+use crate::deletion::Deletions;
+use crate::follow::{Hub, LiveFragment};
+use crate::memory::{Key, Memory, Recorded, Sent};
 use crate::notifications::Notify;
 use crate::segments::reader::Reader;
 use crate::segments::record::StreamBody;
 use crate::stats::Stats;
-use crate::{Clock, Config, Error, Kind, StreamInfo};
+use crate::{Clock, Config, Durable, Error, Kind, Range, StreamInfo};
 use media::{Cause, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Newest fragments whose figures stay in memory, per stream.
-pub(crate) const RECENT: usize = 256;
 /// Headers of a stream that stay in memory.
 const HEADERS: usize = 16;
 /// An open fragment that gets no frame for so long is given up if complete ones wait behind it.
@@ -31,16 +31,29 @@ pub(crate) struct Shared {
     pub(crate) reader: Reader,
     pub(crate) queue: Arc<Queue>,
     pub(crate) stopping: AtomicBool,
+    pub(crate) deletions: Deletions,
+}
+
+/// What became of a complete fragment.
+pub(crate) enum Sealing {
+    /// It goes to the disk.
+    Queued,
+    /// It was sent before, under this number, and is dropped.
+    Before(FragmentNumber, Durable),
 }
 
 /// One stream.
 pub(crate) struct StreamState {
+    /// As it was when the stream was opened; the retention in force is in `retention_hours`.
     info: StreamInfo,
+    retention_hours: RwLock<Option<u32>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) budget: Budget,
     pub(crate) hub: Arc<Hub>,
     /// The newest durable fragment.
     pub(crate) newest: watch::Sender<Option<FragmentNumber>>,
+    /// The fragment with the largest number that has begun.
+    pub(crate) begun: watch::Sender<Option<Arc<LiveFragment>>>,
     closed: AtomicBool,
     inner: Mutex<Inner>,
     /// What is to be told of open fragments, by counter, once they are durable.
@@ -58,24 +71,21 @@ struct Inner {
     /// Complete fragments that wait for an open one with a smaller number, so that commits are in order of numbers (invariant 2).
     waiting: BTreeMap<u64, Sealed>,
     headers: VecDeque<Arc<Header>>,
-    tail: VecDeque<Arc<Fragment>>,
-    tail_bytes: u64,
-    recent: VecDeque<FragmentMeta>,
-    /// Whether `recent` holds all that the catalog holds.
-    recent_is_all: bool,
+    memory: Memory,
     stats: Stats,
 }
 
 impl StreamState {
-    /// A stream whose counters up to `counter_limit - BLOCK` may have been given out before. `recent` are its newest fragments.
+    /// A stream whose counters up to `counter_limit - BLOCK` may have been given out before.
     pub(crate) fn new(
         info: StreamInfo,
         counter_limit: u64,
-        recent: Vec<FragmentMeta>,
+        recorded: Recorded,
         shared: Arc<Shared>,
         budget: Budget,
     ) -> Arc<StreamState> {
-        let newest = recent.iter().map(|m| m.number).max();
+        let memory = Memory::new(recorded);
+        let newest = memory.newest().map(|m| m.number);
         let next_cause = if newest.is_some() { Cause::ServerStopped } else { Cause::Start };
         let inner = Inner {
             next_counter: counter_limit - streams::BLOCK + 1,
@@ -85,26 +95,31 @@ impl StreamState {
             open: BTreeMap::new(),
             waiting: BTreeMap::new(),
             headers: VecDeque::new(),
-            tail: VecDeque::new(),
-            tail_bytes: 0,
-            recent_is_all: recent.len() < RECENT,
-            recent: recent.into(),
+            memory,
             stats: Stats::default(),
         };
         Arc::new(StreamState {
+            retention_hours: RwLock::new(info.retention_hours),
             info,
             shared,
             budget,
             hub: Arc::default(),
             newest: watch::Sender::new(newest),
+            begun: watch::Sender::new(None),
             closed: AtomicBool::new(false),
             inner: Mutex::new(inner),
             notify: Mutex::default(),
         })
     }
 
-    pub(crate) fn info(&self) -> &StreamInfo {
-        &self.info
+    pub(crate) fn info(&self) -> StreamInfo {
+        StreamInfo { retention_hours: self.retention_hours(), ..self.info.clone() }
+    }
+    pub(crate) fn retention_hours(&self) -> Option<u32> {
+        *self.retention_hours.read().unwrap_or_else(|e| e.into_inner())
+    }
+    pub(crate) fn set_retention_hours(&self, hours: Option<u32>) {
+        *self.retention_hours.write().unwrap_or_else(|e| e.into_inner()) = hours;
     }
     pub(crate) fn id(&self) -> u64 {
         self.info.id
@@ -160,10 +175,8 @@ impl StreamState {
 
     /// What a segment says of the stream: its description, and the limit of counters.
     pub(crate) fn describe(&self) -> (StreamBody, u64) {
-        let info = &self.info;
-        let body =
-            StreamBody { name: info.name.clone(), retention_hours: info.retention_hours, created_at: info.created_at };
-        (body, self.lock().counter_limit)
+        let StreamInfo { name, retention_hours, created_at, .. } = self.info();
+        (StreamBody { name, retention_hours, created_at }, self.lock().counter_limit)
     }
 
     /// A number for a fragment that begins now.
@@ -186,6 +199,29 @@ impl StreamState {
         inner.open.insert(counter, Instant::now());
         inner.stats.header(header);
         Ok(FragmentNumber::new(counter, now.0 as u64, random))
+    }
+
+    /// A producer's session begins: its numbers start at the next k·1000 + 1, as those of the cloud do. Waits only where those are
+    /// not set aside yet; while one session runs they are for the next.
+    pub(crate) async fn begin_session(self: &Arc<Self>) -> Result<(), Error> {
+        loop {
+            let limit = {
+                let mut inner = self.lock();
+                let first = (inner.next_counter - 1).next_multiple_of(streams::BLOCK) + 1;
+                if first <= inner.counter_limit {
+                    inner.next_counter = first;
+                    if first + streams::BLOCK > inner.counter_limit && !inner.reserving {
+                        inner.reserving = self.reserve(inner.counter_limit + streams::BLOCK);
+                    }
+                    return Ok(());
+                }
+                streams::block_limit(first)
+            };
+            let id = self.id();
+            self.shared.catalog.write(move |c| streams::reserve(c, id, limit)).await?;
+            let mut inner = self.lock();
+            inner.counter_limit = inner.counter_limit.max(limit);
+        }
     }
 
     /// Sets counters up to `limit` aside in the background. Numbers above the old limit are given out only once that is durable.
@@ -236,13 +272,13 @@ impl StreamState {
         self.notify.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// A fragment is complete. It goes to the disk once no fragment with a smaller number is open.
-    pub(crate) fn seal(&self, mut sealed: Sealed) -> Result<(), Error> {
-        let counter = sealed.fragment.meta.number.counter();
+    /// A fragment is complete. It goes to the disk once no fragment with a smaller number is open; with `once`, only if it was not
+    /// sent before.
+    pub(crate) fn seal(&self, mut sealed: Sealed, once: bool) -> Result<Sealing, Error> {
+        let number = sealed.fragment.meta.number;
         let mut inner = self.lock();
-        sealed.notify = self.notices().remove(&counter);
-        if inner.open.remove(&counter).is_none() {
-            let number = sealed.fragment.meta.number;
+        sealed.notify = self.notices().remove(&number.counter());
+        if inner.open.remove(&number.counter()).is_none() {
             drop(inner);
             let error =
                 Error::new(Kind::Conflict, format!("fragment {number} stalled and was given up for a newer one"));
@@ -250,9 +286,20 @@ impl StreamState {
             sealed.fail(&error);
             return Err(echo);
         }
-        inner.waiting.insert(counter, sealed);
+        if once && let Sent::Before(number, durable) = inner.memory.sent_before(&Key::of(&sealed.fragment.meta)) {
+            inner.next_cause = inner.next_cause.or(sealed.fragment.meta.cause);
+            self.flush(inner);
+            return Ok(Sealing::Before(number, durable));
+        }
+        inner.memory.sealed(&sealed.fragment.meta);
+        inner.waiting.insert(number.counter(), sealed);
         self.flush(inner);
-        Ok(())
+        Ok(Sealing::Queued)
+    }
+
+    /// Whether a fragment was sent before, as far as memory tells.
+    pub(crate) fn sent_before(&self, key: &Key) -> Sent {
+        self.lock().memory.sent_before(key)
     }
 
     /// A fragment was dropped before its end.
@@ -295,7 +342,7 @@ impl StreamState {
 
     /// Bytes of the newest fragments that are kept in memory.
     pub(crate) fn tail_bytes(&self) -> u64 {
-        self.lock().tail_bytes
+        self.lock().memory.tail_bytes()
     }
 
     /// A fragment became durable.
@@ -305,20 +352,22 @@ impl StreamState {
             .increment(u64::from(fragment.meta.bytes));
         let mut inner = self.lock();
         inner.stats.last_commit_at = Some(now);
-        inner.push_recent(fragment.meta.clone());
-        inner.tail_bytes += u64::from(fragment.meta.bytes);
-        inner.tail.push_back(fragment);
-        while inner.tail_bytes > self.shared.config.tail_bytes {
-            let Some(old) = inner.tail.pop_front() else { break };
-            inner.tail_bytes -= u64::from(old.meta.bytes);
-        }
+        let waiters = inner.memory.settle(number);
+        let meta = fragment.meta.clone();
+        inner.memory.persisted(fragment, self.shared.config.tail_bytes);
         drop(inner);
         self.newest.send_modify(|newest| *newest = (*newest).max(Some(number)));
+        // Nobody needs to wait any more.
+        waiters.into_iter().for_each(|waiter| drop(waiter.send(Ok(meta.clone()))));
     }
 
     /// A complete fragment could not be recorded: the next one does not continue what is there.
-    pub(crate) fn lost(&self) {
-        self.lock().next_cause.get_or_insert(Cause::Overload);
+    pub(crate) fn lost(&self, number: FragmentNumber, error: &Error) {
+        let mut inner = self.lock();
+        inner.next_cause.get_or_insert(Cause::Overload);
+        let waiters = inner.memory.settle(number);
+        drop(inner);
+        waiters.into_iter().for_each(|waiter| drop(waiter.send(Err(error.echo()))));
     }
 
     /// A group of pictures was dropped because the budget was full.
@@ -336,28 +385,38 @@ impl StreamState {
     /// When the newest durable fragment was committed; before the first commit of this process, when it ended.
     pub(crate) fn newest_at(&self) -> Option<UnixMillis> {
         let inner = self.lock();
-        let recorded = || inner.recent.back().map(|m| m.server_start.plus(i64::from(m.duration_ms)));
+        let recorded = || inner.memory.newest().map(|m| m.server_start.plus(i64::from(m.duration_ms)));
         inner.stats.last_commit_at.or_else(recorded)
     }
 
     /// The newest `limit` durable fragments if memory knows them all.
     pub(crate) fn latest(&self, limit: usize) -> Option<Vec<FragmentMeta>> {
-        let inner = self.lock();
-        let all_known = inner.recent_is_all || limit <= inner.recent.len();
-        all_known.then(|| inner.recent.iter().skip(inner.recent.len().saturating_sub(limit)).cloned().collect())
+        self.lock().memory.latest(limit)
+    }
+
+    /// The newest durable fragment, if memory knows one.
+    pub(crate) fn newest_meta(&self) -> Option<FragmentMeta> {
+        self.lock().memory.newest().cloned()
+    }
+
+    /// The durable fragments after this one, at most `limit`, if memory knows them all.
+    pub(crate) fn after(&self, number: FragmentNumber, limit: usize) -> Option<Vec<FragmentMeta>> {
+        self.lock().memory.after(number, limit)
     }
 
     /// Forgets fragments up to this counter, which retention took.
     pub(crate) fn forget_upto(&self, counter: u64) {
-        let mut inner = self.lock();
-        inner.recent.retain(|m| m.number.counter() > counter);
-        inner.tail.retain(|f| f.meta.number.counter() > counter);
-        inner.tail_bytes = inner.tail.iter().map(|f| u64::from(f.meta.bytes)).sum();
+        self.lock().memory.forget(|m| m.number.counter() <= counter);
+    }
+
+    /// Forgets fragments that overlap a range, which was deleted.
+    pub(crate) fn forget_range(&self, range: Range) {
+        self.lock().memory.forget(|m| range.overlaps(m));
     }
 
     /// A fragment of the tail.
     pub(crate) fn in_tail(&self, number: FragmentNumber) -> Option<Arc<Fragment>> {
-        self.lock().tail.iter().rev().find(|f| f.meta.number == number).cloned()
+        self.lock().memory.in_tail(number)
     }
 
     /// A header that memory knows.
@@ -389,17 +448,7 @@ impl Inner {
         }
         Ok(())
     }
-
-    fn push_recent(&mut self, meta: FragmentMeta) {
-        // A re-sent fragment replaces the one of the same producer time (invariant 7).
-        self.recent.retain(|m| m.producer_start != meta.producer_start);
-        self.recent.push_back(meta);
-        if self.recent.len() > RECENT {
-            self.recent.pop_front();
-            self.recent_is_all = false;
-        }
-    }
 }
 
 /// The streams of a store by name.
-pub(crate) type Streams = std::sync::RwLock<BTreeMap<StreamName, Arc<StreamState>>>;
+pub(crate) type Streams = RwLock<BTreeMap<StreamName, Arc<StreamState>>>;

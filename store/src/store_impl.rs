@@ -1,15 +1,17 @@
 //! The store's public face.
 
 use crate::budget::Process;
-use crate::catalog::{Catalog, fragments, schema, segments, streams};
+use crate::catalog::{Catalog, fragments, ranges, schema, segments, streams};
 use crate::commit::{Committer, Queue, Work};
+use crate::deletion::Deletions;
 use crate::faults::Faults;
 use crate::folder::Folder;
+use crate::memory::Recorded;
 use crate::records::{Alert, Detection};
 use crate::retention::Sweeper;
 use crate::segments::reader::Reader;
 use crate::segments::writer::LogWriter;
-use crate::state::{RECENT, Shared, StreamState, Streams};
+use crate::state::{Shared, StreamState, Streams};
 use crate::stream::Stream;
 use crate::{Error, Kind, documents, recovery, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
@@ -180,7 +182,8 @@ impl Store {
         self.catalog().write(move |c| streams::set_setting(c, &key, &value)).await
     }
 
-    /// Creates a stream. `AlreadyExists` if the name is taken. `None` takes the default retention, `Some(0)` keeps for ever.
+    /// Creates a stream. `AlreadyExists` if the name is taken. `None` takes the default retention, `Some(0)` keeps no archive: its
+    /// fragments are there for five minutes.
     pub async fn create_stream(&self, name: &StreamName, retention_hours: Option<u32>) -> Result<Stream, Error> {
         self.create(name, retention_hours, None).await
     }
@@ -190,8 +193,8 @@ impl Store {
         retention_hours: Option<u32>,
         body: Option<serde_json::Value>,
     ) -> Result<Stream, Error> {
-        let hours = retention_hours.unwrap_or(self.inner.shared.config.default_retention_hours);
-        let retention = (hours > 0).then_some(hours);
+        let default = self.inner.shared.config.default_retention_hours;
+        let retention = retention_hours.or((default > 0).then_some(default));
         let (name, now) = (name.clone(), self.now());
         // The map is filled before the caller can be cancelled, so that row and memory never differ.
         let inner = self.inner.clone();
@@ -199,7 +202,7 @@ impl Store {
             let with_body = body.is_some();
             let catalog = &inner.shared.catalog;
             let row = catalog.write(move |c| streams::create(c, &name, retention, now, body)).await?;
-            let state = inner.add(row, Vec::new());
+            let state = inner.add(row, Recorded::default());
             let _ = inner.notices.send(Notice::Streams);
             if with_body {
                 let _ = inner.notices.send(Notice::Documents(documents::STREAM));
@@ -215,6 +218,27 @@ impl Store {
     /// All streams by name.
     pub fn streams(&self) -> Vec<Stream> {
         self.states().into_iter().map(Stream::new).collect()
+    }
+    /// Sets how long a stream keeps its fragments, in hours: `None` for ever, `Some(0)` without an archive. In force as soon as the
+    /// next sweep, which is started, gets to it. A longer one brings nothing back that is gone.
+    pub async fn set_retention(&self, name: &StreamName, retention_hours: Option<u32>) -> Result<(), Error> {
+        let (state, inner) = (self.state(name)?, self.inner.clone());
+        let set = async move {
+            let id = state.id();
+            // Memory follows in the order of the catalog's transactions.
+            let of = state.clone();
+            let write = move |c: &mut rusqlite::Connection| {
+                streams::set_retention(c, id, retention_hours)?;
+                of.set_retention_hours(retention_hours);
+                Ok(())
+            };
+            inner.shared.catalog.write(write).await.map_err(|e| e.context(format_args!("stream {}", state.name())))?;
+            tracing::info!(stream = %state.name(), hours = ?retention_hours, "the retention of a stream is set");
+            inner.sweep_now.notify_one();
+            let _ = inner.notices.send(Notice::Streams);
+            Ok(())
+        };
+        detached(set).await
     }
     /// Removes a stream and its rows; its bytes go with their segments. `Conflict` while a camera records to it.
     pub async fn delete_stream(&self, name: &StreamName) -> Result<(), Error> {
@@ -262,10 +286,10 @@ impl Store {
 }
 
 impl Inner {
-    fn add(&self, row: streams::StreamRow, recent: Vec<FragmentMeta>) -> Arc<StreamState> {
+    fn add(&self, row: streams::StreamRow, recorded: Recorded) -> Arc<StreamState> {
         let budget = self.budget.stream(self.shared.config.stream_budget_bytes);
         let name = row.info.name.clone();
-        let state = StreamState::new(row.info, row.counter_limit, recent, self.shared.clone(), budget);
+        let state = StreamState::new(row.info, row.counter_limit, recorded, self.shared.clone(), budget);
         self.streams.write().unwrap_or_else(|e| e.into_inner()).insert(name, state.clone());
         state
     }
@@ -296,8 +320,9 @@ impl Opened {
         streams::reserve_all(&connection)?;
         let secret = schema::secret(&connection)?;
         let rows = streams::all(&connection)?;
-        let recent =
-            rows.iter().map(|r| fragments::newest(&connection, r.info.id, RECENT)).collect::<Result<Vec<_>, _>>()?;
+        let recorded =
+            rows.iter().map(|r| fragments::recorded(&connection, r.info.id)).collect::<Result<Vec<_>, _>>()?;
+        let deletions = Deletions::new(ranges::next_id(&connection)?);
         let segments = Arc::new(AtomicU64::new(segments::count(&connection)?));
         drop(connection);
 
@@ -328,9 +353,10 @@ impl Opened {
         let reader = Reader::new(&folder.segments())?;
         let budget = Process::new(config.budget_bytes);
         let streams: Arc<Streams> = Arc::new(RwLock::default());
-        let sweeper =
-            Sweeper { catalog: catalog.clone(), streams: streams.clone(), folder: folder.segments(), segments };
-        let shared = Arc::new(Shared { config, clock, catalog, reader, queue, stopping: AtomicBool::new(false) });
+        let segments_folder = folder.segments();
+        let stopping = AtomicBool::new(false);
+        let shared = Arc::new(Shared { config, clock, catalog, reader, queue, stopping, deletions });
+        let sweeper = Sweeper { shared: shared.clone(), streams: streams.clone(), folder: segments_folder, segments };
         let inner = Arc::new(Inner {
             shared,
             streams,
@@ -344,8 +370,8 @@ impl Opened {
             folder: Mutex::new(Some(folder)),
             faults,
         });
-        for (row, recent) in rows.into_iter().zip(recent) {
-            inner.add(row, recent);
+        for (row, recorded) in rows.into_iter().zip(recorded) {
+            inner.add(row, recorded);
         }
         Ok(Opened { inner, sweeper })
     }

@@ -1,12 +1,12 @@
 //! One stream: its writer, its readers, its figures.
 
-use crate::catalog::{fragments, streams};
+use crate::catalog::{fragments, listing, streams};
 use crate::state::StreamState;
-use crate::{Error, Follower, Kind, Writer, coverage};
+use crate::{Error, Follower, Kind, LiveFragment, VerbatimWriter, Writer, coverage, deletion};
 use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Most fragments that one listing gives.
 const MAX_LIST: usize = 1000;
@@ -18,7 +18,8 @@ pub struct StreamInfo {
     pub id: u64,
     /// Its name.
     pub name: StreamName,
-    /// Hours to keep fragments for; `None` keeps them for ever.
+    /// Hours to keep fragments for; `None` keeps them for ever. 0 means that there is no archive: fragments are there for five
+    /// minutes, for those that watch live.
     pub retention_hours: Option<u32>,
     /// When it was created.
     pub created_at: UnixMillis,
@@ -84,13 +85,87 @@ pub struct Stream {
     pub(crate) state: Arc<StreamState>,
 }
 
+impl Range {
+    /// Whether a fragment reaches into it.
+    pub fn overlaps(&self, meta: &FragmentMeta) -> bool {
+        meta.producer_start < self.to && meta.producer_end() > self.from
+    }
+}
+
+/// A clock that fragments are listed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeBy {
+    /// [`FragmentMeta::producer_start`].
+    Producer,
+    /// [`FragmentMeta::server_start`].
+    Server,
+}
+
+/// What [`Stream::list`] is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// The clock to list by.
+    pub by: TimeBy,
+    /// First and last instant, both inclusive, at which a fragment may start; all, where absent.
+    pub range: Option<(UnixMillis, UnixMillis)>,
+    /// Where the page before ended.
+    pub after: Option<Cursor>,
+    /// Most fragments to give, at most 1000.
+    pub limit: usize,
+}
+
+/// Where a page of a listing ended. Belongs to the clock that it was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Start of the last fragment by that clock.
+    pub at: UnixMillis,
+    /// Its number.
+    pub number: FragmentNumber,
+}
+
+impl Cursor {
+    /// The cursor after this fragment.
+    pub fn after(by: TimeBy, meta: &FragmentMeta) -> Cursor {
+        let at = match by {
+            TimeBy::Producer => meta.producer_start,
+            TimeBy::Server => meta.server_start,
+        };
+        Cursor { at, number: meta.number }
+    }
+}
+
+/// Where a reader of fragments begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first one after this number, whether that is still there or not.
+    After(FragmentNumber),
+    /// At the one that was arriving at this instant of the server's clock, or else the next later one by that clock.
+    ContainingServer(UnixMillis),
+    /// At the one that contains this instant of the producer's clock, or else the next later one by that clock.
+    ContainingProducer(UnixMillis),
+    /// At the one with the smallest number.
+    Earliest,
+    /// At the one with the largest number.
+    Newest,
+}
+
+/// What [`Stream::delete_range`] took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Deleted {
+    /// Fragments.
+    pub fragments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 impl Stream {
     pub(crate) fn new(state: Arc<StreamState>) -> Stream {
         Stream { state }
     }
     /// What the catalog says of it.
     pub fn info(&self) -> StreamInfo {
-        self.state.info().clone()
+        self.state.info()
     }
     /// Its figures now.
     pub fn stats(&self) -> StreamStats {
@@ -99,6 +174,16 @@ impl Stream {
     /// A writer for one session of a producer. Several may be open; each appends whole fragments.
     pub fn writer(&self) -> Writer {
         Writer::new(self.state.clone())
+    }
+    /// A writer for one session of a producer whose clusters are stored as they come. Several may be open.
+    pub fn verbatim_writer(&self) -> VerbatimWriter {
+        VerbatimWriter::new(self.state.clone())
+    }
+    /// The fragment with the largest number that has begun in this process, complete or not: it may still be dropped. Changes
+    /// as soon as one begins, so a reader that waits for a fragment can prepare for it. Ends with the process only; a reader
+    /// learns from [`Self::wait_newer`] that the stream is gone.
+    pub fn begun(&self) -> watch::Receiver<Option<Arc<LiveFragment>>> {
+        self.state.begun.subscribe()
     }
     /// Follows frames live, starting with the key frame of the open fragment.
     pub fn follow(&self) -> Follower {
@@ -110,6 +195,45 @@ impl Stream {
         let id = self.id()?;
         let limit = limit.min(MAX_LIST);
         self.state.shared.catalog.read(move |c| fragments::list(c, id, range, at, limit)).await
+    }
+    /// Durable fragments by the time at which they start, in pages: ascending by time and then number. By producer time, of those
+    /// with the same start only the one with the largest number is listed (invariant 7). What a page costs does not grow with
+    /// the stream.
+    pub async fn list(&self, query: ListQuery) -> Result<Vec<FragmentMeta>, Error> {
+        let id = self.id()?;
+        let query = ListQuery { limit: query.limit.min(MAX_LIST), ..query };
+        self.state.shared.catalog.read(move |c| listing::page(c, id, &query)).await
+    }
+    /// The durable fragment that a reader begins at, if there is one yet; it goes on with [`Self::next_after`].
+    pub async fn first(&self, start: Start) -> Result<Option<FragmentMeta>, Error> {
+        let id = self.id()?;
+        match start {
+            Start::After(number) => return Ok(self.next_after(number, 1).await?.pop()),
+            Start::Newest => {
+                if let Some(newest) = self.state.newest_meta() {
+                    return Ok(Some(newest));
+                }
+            }
+            _ => {}
+        }
+        self.state.shared.catalog.read(move |c| listing::first(c, id, start)).await
+    }
+    /// The durable fragments after this number, in the order of numbers, at most `limit` (≤ 1000): what a reader that follows a
+    /// stream reads next, re-sent ones included. From memory as far back as that goes.
+    pub async fn next_after(&self, number: FragmentNumber, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
+        let id = self.id()?;
+        let limit = limit.min(MAX_LIST);
+        match self.state.after(number, limit) {
+            Some(next) => Ok(next),
+            None => self.state.shared.catalog.read(move |c| listing::after(c, id, number, limit)).await,
+        }
+    }
+    /// Deletes every durable fragment that overlaps a range of producer time, and those that are complete and on their way to the
+    /// disk; gives what it deleted when all are gone. Readers of such a fragment are told `NotFound`. Their bytes go with their
+    /// segments. Goes on if the caller is cancelled; if the process is killed in between, the next start finishes it.
+    pub async fn delete_range(&self, range: Range) -> Result<Deleted, Error> {
+        self.id()?;
+        deletion::delete_range(self.state.clone(), range).await
     }
     /// The newest `limit` durable fragments, oldest first. Served from memory, as far back as that goes (256 fragments).
     pub async fn latest(&self, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
@@ -156,8 +280,9 @@ impl Stream {
         let (meta, place) =
             shared.catalog.read(move |c| fragments::get(c, id, number)).await.map_err(|e| self.named(e))?;
         let header = self.header(meta.header).await?;
-        let cluster = shared.reader.cluster(self.state.name().as_str(), id, &meta, place).await?;
-        Ok(Arc::new(Fragment { meta, header, cluster: Chunks::from(cluster) }))
+        let mut cluster = shared.reader.payload(self.state.name().as_str(), id, &meta, place).await?;
+        let lead = cluster.split_to((meta.lead_bytes as usize).min(cluster.len()));
+        Ok(Arc::new(Fragment { meta, header, lead, cluster: Chunks::from(cluster) }))
     }
     /// A header of this stream.
     pub async fn header(&self, header: HeaderId) -> Result<Arc<Header>, Error> {
@@ -207,6 +332,13 @@ impl Durable {
     pub(crate) fn new(answer: oneshot::Receiver<Result<FragmentMeta, Error>>) -> Durable {
         Durable { answer }
     }
+    /// Of a fragment that is durable already.
+    pub(crate) fn already(meta: FragmentMeta) -> Durable {
+        let (done, answer) = oneshot::channel();
+        // The receiver is here, so it cannot fail.
+        let _ = done.send(Ok(meta));
+        Durable { answer }
+    }
     /// Waits for the commit. An error means that the fragment must not be counted on: `LimitExceeded` (disk full) and `NotFound`
     /// (stream deleted) say that it is not there and will not be; after `Unavailable` the catalog's answer was lost, and a
     /// later start may still find it.
@@ -221,6 +353,9 @@ pub enum Offer {
     Taken,
     /// The fragment is complete and on its way to the disk.
     Sealed(FragmentNumber, Durable),
+    /// The stream holds the same fragment already, under this number, or it is on its way to the disk: it was sent again after its
+    /// producer lost the connection (invariant 7). Nothing is stored twice. The promise is that of the first.
+    Duplicate(FragmentNumber, Durable),
     /// The budget is full: the event, and all up to the next `Begin`, are dropped and counted.
     Dropped,
 }

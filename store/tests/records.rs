@@ -101,7 +101,9 @@ async fn records_are_put_listed_replaced_removed_and_kept() {
     store.delete_stream(&name("gate")).await.unwrap();
     assert_eq!(store.stream(&name("gate")).err().unwrap().kind(), Kind::NotFound);
     let again = store.create_stream(&name("gate"), Some(0)).await.unwrap();
-    assert_eq!(again.info().retention_hours, None);
+    assert_eq!(again.info().retention_hours, Some(0), "no archive");
+    store.set_retention(&name("gate"), None).await.unwrap();
+    assert_eq!(again.info().retention_hours, None, "for ever");
     assert!(again.info().id > 1, "ids are not used again");
     store.stop().await.unwrap();
 }
@@ -187,7 +189,8 @@ async fn what_is_past_its_retention_goes_and_nothing_else() {
     let config = Config { segment_bytes: 3000, sweep_interval_s: 1, ..config(dir.path()) };
     let store = Store::open(config, clock.clock()).await.unwrap();
     let short = store.create_stream(&name("short"), Some(1)).await.unwrap();
-    let forever = store.create_stream(&name("forever"), Some(0)).await.unwrap();
+    let forever = store.create_stream(&name("forever"), Some(1)).await.unwrap();
+    store.set_retention(&name("forever"), None).await.unwrap();
     let (mut a, mut b) = (short.writer(), forever.writer());
     let mut kept = Vec::new();
     for i in 0..30 {

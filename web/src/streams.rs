@@ -146,8 +146,7 @@ struct Listed {
 
 impl From<FragmentMeta> for Listed {
     fn from(meta: FragmentMeta) -> Self {
-        let FragmentMeta { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, cause, header: _ } =
-            meta;
+        let FragmentMeta { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, cause, .. } = meta;
         Listed { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, cause }
     }
 }

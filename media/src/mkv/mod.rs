@@ -21,7 +21,7 @@ mod write;
 
 pub use error::{Error, Reason};
 pub use header::{document_start, parse_header, write_header};
-pub use read::{parse_chunks, parse_cluster};
+pub use read::{parse_chunks, parse_cluster, parse_timed};
 pub use split::{Piece, Pieces, pieces};
 pub use tags::{parse_tags, write_tags};
 pub use write::ClusterWriter;

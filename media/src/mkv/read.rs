@@ -6,7 +6,7 @@ use super::{
     header::default_durations,
     id, lacing,
 };
-use crate::{Chunks, Frame, Header, TrackKind, UnixMicros};
+use crate::{Chunks, Frame, Header, TrackKind, UnixMicros, UnixMillis};
 use bytes::Bytes;
 
 /// The frames of a cluster, in the order of their blocks. Payloads are slices of `cluster`.
@@ -15,6 +15,11 @@ use bytes::Bytes;
 /// the cluster is not looked at. Sound and data frames count as key frames even where their producer did not mark them:
 /// decoding can start at each. Frames of undeclared tracks are given out like others.
 pub fn parse_cluster(header: &Header, cluster: &Bytes) -> Result<Vec<Frame>, Error> {
+    parse(header, cluster).map(|(_, frames)| frames)
+}
+
+/// The Timestamp of a cluster in ticks, and its frames.
+fn parse(header: &Header, cluster: &Bytes) -> Result<(u64, Vec<Frame>), Error> {
     let element = Elements::new(cluster, 0..cluster.len()).next()?.ok_or(Error::new(0, Reason::Truncated))?;
     if element.id != id::CLUSTER {
         return Err(Error::new(0, Reason::Unexpected(element.id, "a Cluster")));
@@ -44,7 +49,7 @@ pub fn parse_cluster(header: &Header, cluster: &Bytes) -> Result<Vec<Frame>, Err
         }
     }
     match reader.base {
-        Some(_) => Ok(reader.frames),
+        Some(base) => Ok((base, reader.frames)),
         None => Err(Error::new(0, Reason::Missing("Timestamp"))),
     }
 }
@@ -52,15 +57,22 @@ pub fn parse_cluster(header: &Header, cluster: &Bytes) -> Result<Vec<Frame>, Err
 /// Like [`parse_cluster`] for a cluster in pieces. One that a [`super::ClusterWriter`] wrote is read without being
 /// copied together: its payloads come out as they went in.
 pub fn parse_chunks(header: &Header, cluster: &Chunks) -> Result<Vec<Frame>, Error> {
-    match parse_written(header, cluster.parts()) {
-        Some(frames) => Ok(frames),
-        None => parse_cluster(header, &cluster.to_bytes()),
-    }
+    parse_timed(header, cluster).map(|(_, frames)| frames)
 }
 
-/// The frames of a cluster whose pieces are its head, its Timestamp, and then by turns the head of a SimpleBlock and
+/// The same with the instant that the cluster's own Timestamp says: since the Unix epoch, or since the start of its session.
+pub fn parse_timed(header: &Header, cluster: &Chunks) -> Result<(UnixMillis, Vec<Frame>), Error> {
+    let (ticks, frames) = match parse_written(header, cluster.parts()) {
+        Some(written) => written,
+        None => parse(header, &cluster.to_bytes())?,
+    };
+    let ns = i128::from(ticks).saturating_mul(i128::from(header.timestamp_scale_ns));
+    Ok((micros(ns).to_millis(), frames))
+}
+
+/// The Timestamp and the frames of a cluster whose pieces are its head, its Timestamp, and then by turns the head of a SimpleBlock and
 /// its payload. `None` if they are not exactly that.
-fn parse_written(header: &Header, parts: &[Bytes]) -> Option<Vec<Frame>> {
+fn parse_written(header: &Header, parts: &[Bytes]) -> Option<(u64, Vec<Frame>)> {
     let [start, timestamp, blocks @ ..] = parts else { return None };
     let whole = |bytes: &[u8], rest: usize| {
         let (id, size, len) = head(bytes).ok()??;
@@ -82,7 +94,7 @@ fn parse_written(header: &Header, parts: &[Bytes]) -> Option<Vec<Frame>> {
         }
         reader.frames.push(Frame { track: start.track, time: start.time, key: start.key(None), data: payload.clone() });
     }
-    Some(reader.frames)
+    Some((base, reader.frames))
 }
 
 /// The Timestamp of a cluster that has blocks before it: unusual, and allowed.

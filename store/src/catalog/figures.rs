@@ -25,6 +25,7 @@ fn row(i: u64) -> NewRow {
         server_start: UnixMillis(at + 37),
         duration_ms: 1000,
         bytes: 312_000,
+        lead_bytes: 0,
         frames: 30,
         crc32c: i.wrapping_mul(40_503_777) as u32,
         header: HeaderId(0x1234_5678_90ab_cdef),
@@ -37,7 +38,7 @@ fn row(i: u64) -> NewRow {
 fn group(rows: std::ops::Range<u64>) -> Group {
     let state = SegmentState { created_at: UnixMillis(T0), end: 1 << 20, closed: false, deletions: false };
     let segments = [rows.start / 800 + 1, (rows.end - 1) / 800 + 1].map(|id| (id, state.clone()));
-    Group { segments: BTreeMap::from(segments), rows: rows.map(row).collect() }
+    Group { segments: BTreeMap::from(segments), rows: rows.map(row).collect(), deleted: Vec::new() }
 }
 
 fn print(what: &str, mut times: Vec<Duration>) {

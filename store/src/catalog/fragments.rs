@@ -1,6 +1,8 @@
 //! Rows of fragments: one per durable fragment, pointing at its record.
 
-use super::{db, notifications, segments, streams};
+use super::ranges::DeletedRange;
+use super::{db, notifications, ranges, segments, streams};
+use crate::memory::{Key, RECENT, Recorded};
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::writer::SegmentState;
@@ -14,12 +16,14 @@ use std::sync::Arc;
 /// Longest fragment in ms: how far before a range a fragment that reaches into it can start.
 pub(crate) const MAX_DURATION_MS: u32 = 60_000;
 /// Rows deleted in one transaction, so that a commit never waits long behind a sweep.
-const BATCH: usize = 2000;
+pub(crate) const BATCH: usize = 2000;
 
 /// What one group commit puts into the catalog.
 pub(crate) struct Group {
     pub(crate) segments: BTreeMap<u64, SegmentState>,
     pub(crate) rows: Vec<NewRow>,
+    /// Ranges that were deleted, under these ids or the next ones.
+    pub(crate) deleted: Vec<(Option<i64>, DeletedRange)>,
 }
 
 /// A fragment that is durable in a segment.
@@ -32,13 +36,13 @@ pub(crate) struct NewRow {
     pub(crate) header: Bytes,
 }
 
-const COLUMNS: &str =
-    "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place";
+/// What [`read`] reads.
+pub(super) const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place, lead_bytes";
 /// Whether no re-sent fragment of the same producer time came later (invariant 7).
-const NEWEST_OF_ITS_TIME: &str = "NOT EXISTS (SELECT 1 FROM fragments AS later WHERE later.stream = f.stream
+pub(super) const NEWEST_OF_ITS_TIME: &str = "NOT EXISTS (SELECT 1 FROM fragments AS later WHERE later.stream = f.stream
      AND later.producer_start = f.producer_start AND later.counter > f.counter)";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
     let server_start: i64 = row.get(2)?;
     let cause: Option<u8> = row.get(9)?;
     let meta = FragmentMeta {
@@ -47,6 +51,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
         server_start: UnixMillis(server_start),
         duration_ms: row.get(4)?,
         bytes: row.get(5)?,
+        lead_bytes: row.get(12)?,
         frames: row.get(6)?,
         crc32c: row.get(7)?,
         header: HeaderId(row.get::<_, i64>(8)? as u64),
@@ -88,6 +93,9 @@ pub(crate) fn commit_and_notify(
     for (segment, rows) in per_segment {
         segments::add_rows(&tx, segment, rows)?;
     }
+    for (id, deleted) in &group.deleted {
+        ranges::put(&tx, *id, deleted)?;
+    }
     tx.commit().map_err(db)?;
     Ok(outcomes)
 }
@@ -108,7 +116,7 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
     let mut statement = c
         .prepare_cached(
             "INSERT OR IGNORE INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c,
-                 header, cause, segment, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 header, cause, segment, place, lead_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )
         .map_err(db)?;
     let added = statement
@@ -126,6 +134,7 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
             m.cause.map(|c| c as u8),
             row.place.segment,
             row.place.offset,
+            m.lead_bytes,
         ])
         .map_err(db)?;
     // A row that was not added may be of another fragment with the same counter, and this one must not pass for recorded.
@@ -152,7 +161,34 @@ pub(crate) fn get(c: &Connection, stream: u64, number: FragmentNumber) -> Result
         .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no fragment {number}")))
 }
 
-/// The newest `limit` fragments, oldest first.
+/// A fragment that is the same as one that was sent again; of several the newest.
+pub(crate) fn find(c: &Connection, stream: u64, key: &Key) -> Result<Option<FragmentMeta>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM fragments INDEXED BY fragments_by_time WHERE stream = ?1 AND producer_start = ?2 ORDER BY counter DESC"
+    );
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
+    let mut rows = statement.query_map(params![stream, key.producer_start.0], read).map_err(db)?;
+    rows.find_map(|row| row.map(|(meta, _)| (Key::of(&meta) == *key).then_some(meta)).transpose())
+        .transpose()
+        .map_err(db)
+}
+
+/// What memory is told of a stream when it is opened.
+pub(crate) fn recorded(c: &Connection, stream: u64) -> Result<Recorded, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM fragments WHERE stream = ?1 ORDER BY counter DESC LIMIT ?2");
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
+    let rows = statement.query_map(params![stream, RECENT as i64], read).map_err(db)?;
+    let mut recent = rows.map(|r| r.map(|(meta, _)| meta)).collect::<Result<Vec<_>, _>>().map_err(db)?;
+    recent.reverse();
+    let newest_start: Option<i64> = c
+        .prepare_cached("SELECT max(producer_start) FROM fragments INDEXED BY fragments_by_time WHERE stream = ?1")
+        .map_err(db)?
+        .query_row([stream], |r| r.get(0))
+        .map_err(db)?;
+    Ok(Recorded { recent, newest_start: newest_start.map(UnixMillis) })
+}
+
+/// The newest `limit` fragments, oldest first, one for each producer time.
 pub(crate) fn newest(c: &Connection, stream: u64, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM fragments AS f WHERE stream = ?1 AND {NEWEST_OF_ITS_TIME} ORDER BY counter DESC LIMIT ?2"
@@ -341,6 +377,7 @@ pub(crate) fn sweep_deleted(c: &mut Connection) -> Result<bool, Error> {
                 tx.commit().map_err(db)?;
                 return Ok(true);
             }
+            tx.execute("DELETE FROM deleted_ranges WHERE stream = ?1", [stream]).map_err(db)?;
             tx.execute("DELETE FROM deleted_streams WHERE id = ?1", [stream]).map_err(db)?;
         }
     }
@@ -395,7 +432,7 @@ impl PlacedRows<'_> {
         let rows = statement
             .query_map(params![after.0, after.1, after.2, after.3, BATCH as i64], |row| {
                 let (meta, place) = read(row)?;
-                Ok(Placed { stream: row.get(12)?, meta, place })
+                Ok(Placed { stream: row.get(13)?, meta, place })
             })
             .map_err(db)?;
         let batch = rows.collect::<Result<Vec<_>, _>>().map_err(db)?;
@@ -435,7 +472,7 @@ mod tests {
         c.execute_batch("BEGIN; INSERT INTO segments VALUES (1, 0, 0, 0, 0, 0)").unwrap();
         for (i, stamp) in stamps.into_iter().enumerate() {
             c.execute(
-                "INSERT INTO fragments VALUES (1, ?1, ?1, ?2, 0, 1000, 1, 1, 0, 0, NULL, 1, ?1)",
+                "INSERT INTO fragments VALUES (1, ?1, ?1, ?2, 0, 1000, 1, 1, 0, 0, NULL, 1, ?1, 0)",
                 params![i as i64 + 1, stamp],
             )
             .unwrap();
@@ -482,6 +519,7 @@ mod tests {
                 server_start: UnixMillis(5),
                 duration_ms: 1,
                 bytes: 1,
+                lead_bytes: 0,
                 frames: 1,
                 crc32c: 0,
                 header: HeaderId(1),
@@ -490,7 +528,7 @@ mod tests {
             place: Place { segment: 1, offset },
             header: Bytes::from_static(b"h"),
         };
-        let mut put = |rows| commit(&mut c, &Group { segments: BTreeMap::new(), rows }).unwrap();
+        let mut put = |rows| commit(&mut c, &Group { segments: BTreeMap::new(), rows, deleted: Vec::new() }).unwrap();
         assert!(put(vec![row(1, 64)])[0].is_ok());
         let outcomes = put(vec![row(1, 640), row(2, 6400)]);
         assert!(outcomes[0].is_ok());

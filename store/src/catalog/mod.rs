@@ -10,7 +10,9 @@ pub(crate) mod documents;
 #[cfg(test)]
 mod figures;
 pub(crate) mod fragments;
+pub(crate) mod listing;
 pub(crate) mod notifications;
+pub(crate) mod ranges;
 pub(crate) mod schema;
 pub(crate) mod segments;
 pub(crate) mod streams;

@@ -125,6 +125,7 @@ mod tests {
             producer_start: UnixMillis(40 + counter as i64),
             server_start: UnixMillis(50),
             duration_ms: 1,
+            lead_bytes: 0,
             bytes: 1,
             frames: 1,
             crc32c: 0,
@@ -145,7 +146,8 @@ mod tests {
 
     fn put(c: &mut Connection, rows: Vec<NewRow>, of: &[(usize, &str)], now: i64) -> Vec<Result<(), Error>> {
         let notify = of.iter().map(|(i, uri)| (*i, Arc::new(notify(uri)))).collect();
-        commit_and_notify(c, &Group { segments: BTreeMap::new(), rows }, &notify, UnixMillis(now)).unwrap()
+        commit_and_notify(c, &Group { segments: BTreeMap::new(), rows, deleted: Vec::new() }, &notify, UnixMillis(now))
+            .unwrap()
     }
 
     #[test]

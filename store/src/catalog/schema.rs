@@ -14,7 +14,7 @@ use uuid::Uuid;
 ///
 /// Plain SQL, so that PostgreSQL can take it over with few changes. 64-bit ids that fill their range (header ids) are stored as
 /// the signed integer of the same bits.
-const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
+const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 /// The version that they lead to.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
@@ -140,6 +140,22 @@ CREATE TABLE notifications (
 CREATE INDEX notifications_by_time ON notifications (stream, time);
 -- kind: what `alert` is the id of, an 'alert' or a 'notification'. target: the name of one, or a URL.
 ALTER TABLE deliveries ADD COLUMN kind TEXT NOT NULL DEFAULT 'alert';
+";
+
+const VERSION_3: &str = "
+-- Of bytes, those of what the producer sent between header and cluster.
+ALTER TABLE fragments ADD COLUMN lead_bytes INTEGER NOT NULL DEFAULT 0;
+-- For listings and look-ups by the server's clock.
+CREATE INDEX fragments_by_server ON fragments (stream, server_start, counter, duration_ms);
+-- Ranges of producer time that were deleted: of what stands before (segment, place) in the log, rows are still being taken away.
+CREATE TABLE deleted_ranges (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    from_ms INTEGER NOT NULL,
+    to_ms INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
+    place INTEGER NOT NULL
+);
 ";
 
 /// Opens the writing connection; makes the tables in an empty file; refuses a newer version, and the catalog of another store.

@@ -85,6 +85,14 @@ pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
     tx.commit().map_err(db)
 }
 
+/// Sets a stream's retention.
+pub(crate) fn set_retention(c: &Connection, id: u64, hours: Option<u32>) -> Result<(), Error> {
+    match c.execute("UPDATE streams SET retention_hours = ?2 WHERE id = ?1", params![id, hours]).map_err(db)? {
+        0 => Err(Error::new(Kind::NotFound, "the stream was deleted")),
+        _ => Ok(()),
+    }
+}
+
 /// Raises the limit of counters, never lowers it.
 pub(crate) fn reserve(c: &Connection, id: u64, counter_limit: u64) -> Result<(), Error> {
     let mut statement =

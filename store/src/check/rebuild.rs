@@ -2,6 +2,7 @@
 
 use crate::catalog::db;
 use crate::catalog::fragments::{self, Group, NewRow};
+use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{schema, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
@@ -112,7 +113,7 @@ fn segment(
     rebuilt.segments += 1;
     let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e);
     let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
-    let (mut rows, mut deletions) = (Vec::new(), false);
+    let (mut rows, mut ranges, mut deletions) = (Vec::new(), Vec::new(), false);
     loop {
         let Some(entry) = scan.next().map_err(io)? else {
             let Some(passed) = scan.pass_over().map_err(io)? else { break };
@@ -148,18 +149,24 @@ fn segment(
                 deleted.insert(head.stream);
                 deletions = true;
             }
+            RecordKind::DeletedRange => {
+                let place = Place { segment: id, offset: entry.offset };
+                ranges.push((None, DeletedRange { stream: head.stream, range: head.range(), place }));
+                deletions = true;
+            }
         }
     }
     if let End::Torn(why) = scan.end() {
         rebuilt.problems.push(format!("{} ends at {} of {} bytes: {why}", path.display(), scan.at, scan.len));
     }
     let state = SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true, deletions };
-    let group = Group { segments: BTreeMap::from([(id, state)]), rows };
+    let group = Group { segments: BTreeMap::from([(id, state)]), rows, deleted: ranges };
     for (row, outcome) in group.rows.iter().zip(fragments::commit(c, &group)?) {
         if let Err(e) = outcome {
             rebuilt.problems.push(format!("stream {} fragment {} in {}: {e}", row.stream, row.meta.number, row.place));
         }
     }
+    ranges::finish_all(c)?;
     Ok(())
 }
 

@@ -37,9 +37,9 @@ impl Reader {
         Ok(Reader { objects: Arc::new(objects) })
     }
 
-    /// The cluster at `place`. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
+    /// The payload at `place`: lead and cluster. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
     /// bytes must have the checksum. `what` names the stream in the error.
-    pub(crate) async fn cluster(
+    pub(crate) async fn payload(
         &self,
         what: &str,
         stream: u64,
@@ -68,11 +68,11 @@ impl Reader {
         if head.kind != RecordKind::Fragment || head.stream != stream || head.meta() != *meta {
             return Err(corrupt("another record stands there".to_owned()));
         }
-        let cluster = bytes.slice(HEAD_LEN..);
-        let crc = crc32c::crc32c(&cluster);
+        let payload = bytes.slice(HEAD_LEN..);
+        let crc = crc32c::crc32c(&payload);
         if crc != meta.crc32c {
             return Err(corrupt(format!("checksum {crc:08x} where {:08x} was written", meta.crc32c)));
         }
-        Ok(cluster)
+        Ok(payload)
     }
 }

@@ -3,13 +3,15 @@
 //! What belongs here: bytes to values and back, with every length checked. What does not: files, order, recovery.
 //! `docs/storage.md` draws the same layout for people. All integers are little-endian.
 
+use crate::Range;
 use bytes::Bytes;
 use media::{Cause, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Version of the segment format that this program writes and the only one it reads.
-pub(crate) const VERSION: u32 = 1;
+/// Version of the segment format that this program writes; it reads all from 1 on. Version 2 added the lead of a fragment and the
+/// record of a deleted range.
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of the header at the start of a segment file.
 pub(crate) const FILE_HEADER_LEN: usize = 64;
 /// Bytes of the head of a record; its payload follows.
@@ -18,6 +20,9 @@ pub(crate) const HEAD_LEN: usize = 72;
 pub(crate) const ALIGN: usize = 8;
 /// Longest payload that is written or believed.
 pub(crate) const MAX_PAYLOAD: u32 = 256 << 20;
+
+/// Longest lead of a fragment: its length stands in 16 bits.
+pub(crate) const MAX_LEAD: usize = u16::MAX as usize;
 
 const FILE_MAGIC: [u8; 8] = *b"VDCNSEG\n";
 const RECORD_MAGIC: [u8; 4] = *b"VREC";
@@ -43,7 +48,7 @@ pub enum FormatError {
     #[error("the checksum of its payload is wrong")]
     PayloadChecksum,
     /// Written by another version of the format.
-    #[error("format version {0}, this program reads version {VERSION}")]
+    #[error("format version {0}, this program reads versions 1 to {VERSION}")]
     Version(u32),
     /// A field holds what no version of this program writes.
     #[error("field `{0}` holds an impossible value")]
@@ -53,17 +58,24 @@ pub enum FormatError {
 /// The start of a segment file: which store and which segment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileHeader {
+    /// Of the format.
+    pub(crate) version: u32,
     pub(crate) store: Uuid,
     pub(crate) segment: u64,
     pub(crate) created_at: UnixMillis,
 }
 
 impl FileHeader {
+    /// The header of a new segment.
+    pub(crate) fn new(store: Uuid, segment: u64, created_at: UnixMillis) -> FileHeader {
+        FileHeader { version: VERSION, store, segment, created_at }
+    }
+
     /// `magic[8] version[4] 0[4] store[16] segment[8] created_at[8] 0[12] crc[4]`
     pub(crate) fn encode(&self) -> [u8; FILE_HEADER_LEN] {
         let mut out = [0; FILE_HEADER_LEN];
         out[..8].copy_from_slice(&FILE_MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        out[8..12].copy_from_slice(&self.version.to_le_bytes());
         out[16..32].copy_from_slice(self.store.as_bytes());
         out[32..40].copy_from_slice(&self.segment.to_le_bytes());
         out[40..48].copy_from_slice(&self.created_at.0.to_le_bytes());
@@ -80,11 +92,13 @@ impl FileHeader {
         if u32_at(bytes, 60) != crc32c::crc32c(&bytes[..60]) {
             return Err(FormatError::HeadChecksum);
         }
-        if u32_at(bytes, 8) != VERSION {
-            return Err(FormatError::Version(u32_at(bytes, 8)));
+        let version = u32_at(bytes, 8);
+        if !(1..=VERSION).contains(&version) {
+            return Err(FormatError::Version(version));
         }
         let store: [u8; 16] = bytes[16..32].try_into().expect("a slice of 16 bytes");
         Ok(FileHeader {
+            version,
             store: Uuid::from_bytes(store),
             segment: u64_at(bytes, 32),
             created_at: UnixMillis(u64_at(bytes, 40) as i64),
@@ -100,10 +114,12 @@ pub(crate) enum RecordKind {
     Stream = 1,
     /// A media header, before the first fragment in a segment that refers to it.
     Header = 2,
-    /// A fragment: its cluster.
+    /// A fragment: its lead and its cluster.
     Fragment = 3,
     /// The stream was deleted: what earlier records say of it no longer counts.
     Deleted = 4,
+    /// Fragments that stand before it in the log and overlap a range of producer time were deleted.
+    DeletedRange = 5,
 }
 
 /// The head of a record. Fields that its kind has no use for are zero.
@@ -111,12 +127,15 @@ pub(crate) enum RecordKind {
 pub(crate) struct Head {
     pub(crate) kind: RecordKind,
     pub(crate) cause: Option<Cause>,
+    /// Of the payload, how many bytes at its start are the lead.
+    pub(crate) lead_len: u16,
     /// The stream's id in the catalog.
     pub(crate) stream: u64,
     /// Counter of the fragment number; in a `Stream` record, the highest counter that may have been given out.
     pub(crate) counter: u64,
+    /// In a `DeletedRange` record, the first instant of the range.
     pub(crate) producer_start: UnixMillis,
-    /// Also the server time in the fragment number.
+    /// Also the server time in the fragment number. In a `DeletedRange` record, the instant just after the range.
     pub(crate) server_start: UnixMillis,
     pub(crate) header: HeaderId,
     /// Random bits of the fragment number.
@@ -133,6 +152,7 @@ impl Head {
         Head {
             kind,
             cause: None,
+            lead_len: 0,
             stream,
             counter: 0,
             producer_start: zero,
@@ -162,10 +182,20 @@ impl Head {
     pub(crate) fn deleted(stream: u64) -> Head {
         Head::empty(RecordKind::Deleted, stream)
     }
-    /// The head of a fragment record.
+    /// The record that a range of producer time is deleted.
+    pub(crate) fn deleted_range(stream: u64, range: Range) -> Head {
+        Head { producer_start: range.from, server_start: range.to, ..Head::empty(RecordKind::DeletedRange, stream) }
+    }
+    /// The range of such a record.
+    pub(crate) fn range(&self) -> Range {
+        Range { from: self.producer_start, to: self.server_start }
+    }
+    /// The head of a fragment record. A lead is at most [`MAX_LEAD`] bytes long.
     pub(crate) fn fragment(stream: u64, meta: &FragmentMeta) -> Head {
+        debug_assert!(meta.lead_bytes as usize <= MAX_LEAD);
         Head {
             cause: meta.cause,
+            lead_len: meta.lead_bytes as u16,
             counter: meta.number.counter(),
             producer_start: meta.producer_start,
             server_start: meta.server_start,
@@ -186,6 +216,7 @@ impl Head {
             server_start: self.server_start,
             duration_ms: self.duration_ms,
             bytes: self.payload_len,
+            lead_bytes: u32::from(self.lead_len),
             frames: self.frames,
             crc32c: self.payload_crc,
             header: self.header,
@@ -194,7 +225,7 @@ impl Head {
     }
 
     /// ```text
-    ///  0 magic "VREC"     4 kind   5 cause   6 zero (2)   8 stream id
+    ///  0 magic "VREC"     4 kind   5 cause   6 lead length (2)   8 stream id
     /// 16 counter                             24 producer start (ms)
     /// 32 server start (ms)                   40 header id
     /// 48 random          52 duration (ms)    56 frames          60 payload length
@@ -205,6 +236,7 @@ impl Head {
         out[..4].copy_from_slice(&RECORD_MAGIC);
         out[4] = self.kind as u8;
         out[5] = self.cause.map_or(0, |c| c as u8);
+        out[6..8].copy_from_slice(&self.lead_len.to_le_bytes());
         out[8..16].copy_from_slice(&self.stream.to_le_bytes());
         out[16..24].copy_from_slice(&self.counter.to_le_bytes());
         out[24..32].copy_from_slice(&self.producer_start.0.to_le_bytes());
@@ -233,18 +265,17 @@ impl Head {
             2 => RecordKind::Header,
             3 => RecordKind::Fragment,
             4 => RecordKind::Deleted,
+            5 => RecordKind::DeletedRange,
             _ => return Err(FormatError::Field("kind")),
         };
         let cause = match bytes[5] {
             0 => None,
             code => Some(Cause::from_code(code).ok_or(FormatError::Field("cause"))?),
         };
-        if bytes[6..8] != [0, 0] {
-            return Err(FormatError::Field("zero"));
-        }
         let head = Head {
             kind,
             cause,
+            lead_len: u16::from_le_bytes([bytes[6], bytes[7]]),
             stream: u64_at(bytes, 8),
             counter: u64_at(bytes, 16),
             producer_start: UnixMillis(u64_at(bytes, 24) as i64),
@@ -258,6 +289,9 @@ impl Head {
         };
         if head.payload_len > MAX_PAYLOAD {
             return Err(FormatError::Field("payload length"));
+        }
+        if head.lead_len > 0 && (kind != RecordKind::Fragment || u32::from(head.lead_len) > head.payload_len) {
+            return Err(FormatError::Field("lead length"));
         }
         if head.counter > FragmentNumber::MAX_COUNTER {
             return Err(FormatError::Field("counter"));
@@ -344,34 +378,38 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const KINDS: [RecordKind; 5] =
+        [RecordKind::Stream, RecordKind::Header, RecordKind::Fragment, RecordKind::Deleted, RecordKind::DeletedRange];
+
     fn any_head() -> impl Strategy<Value = Head> {
         let times = (any::<i64>(), 0..i64::MAX);
         let small = (0u32..1 << 28, any::<u32>(), any::<u32>(), 0..=MAX_PAYLOAD, any::<u32>());
-        (1u8..=4, 0u8..=9, any::<u64>(), 0..=FragmentNumber::MAX_COUNTER, times, any::<u64>(), small).prop_map(
-            |(
-                kind,
-                cause,
-                stream,
-                counter,
-                (producer, server),
-                header,
-                (random, duration_ms, frames, payload_len, payload_crc),
-            )| Head {
-                kind: [RecordKind::Stream, RecordKind::Header, RecordKind::Fragment, RecordKind::Deleted]
-                    [usize::from(kind) - 1],
-                cause: Cause::from_code(cause),
-                stream,
-                counter,
-                producer_start: UnixMillis(producer),
-                server_start: UnixMillis(server),
-                header: HeaderId(header),
-                random,
-                duration_ms,
-                frames,
-                payload_len,
-                payload_crc,
-            },
-        )
+        (1u8..=5, (0u8..=9, any::<u16>()), any::<u64>(), 0..=FragmentNumber::MAX_COUNTER, times, any::<u64>(), small)
+            .prop_map(
+                |(
+                    kind,
+                    (cause, lead_len),
+                    stream,
+                    counter,
+                    (producer, server),
+                    header,
+                    (random, duration_ms, frames, payload_len, payload_crc),
+                )| Head {
+                    kind: KINDS[usize::from(kind) - 1],
+                    lead_len: if kind == 3 { u32::from(lead_len).min(payload_len) as u16 } else { 0 },
+                    cause: Cause::from_code(cause),
+                    stream,
+                    counter,
+                    producer_start: UnixMillis(producer),
+                    server_start: UnixMillis(server),
+                    header: HeaderId(header),
+                    random,
+                    duration_ms,
+                    frames,
+                    payload_len,
+                    payload_crc,
+                },
+            )
     }
 
     proptest! {
@@ -393,8 +431,8 @@ mod tests {
         }
 
         #[test]
-        fn a_file_header_is_read_as_written(store in any::<u128>(), segment in any::<u64>(), at in any::<i64>()) {
-            let header = FileHeader { store: Uuid::from_u128(store), segment, created_at: UnixMillis(at) };
+        fn a_file_header_is_read_as_written(version in 1..=VERSION, store in any::<u128>(), segment in any::<u64>(), at in any::<i64>()) {
+            let header = FileHeader { version, store: Uuid::from_u128(store), segment, created_at: UnixMillis(at) };
             prop_assert_eq!(FileHeader::decode(&header.encode()), Ok(header));
         }
 
@@ -406,12 +444,23 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let mut bytes = FileHeader { store: Uuid::nil(), segment: 7, created_at: UnixMillis(1) }.encode();
-        bytes[8] = 2;
+        let mut bytes = FileHeader::new(Uuid::nil(), 7, UnixMillis(1)).encode();
+        bytes[8] = 3;
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(FileHeader::decode(&bytes), Err(FormatError::Version(2)));
+        assert_eq!(FileHeader::decode(&bytes), Err(FormatError::Version(3)));
         assert_eq!(Head::decode(&bytes[..10]), Err(FormatError::Short { have: 10, need: 72 }));
+    }
+
+    #[test]
+    fn a_deleted_range_is_read_as_written_and_only_a_fragment_has_a_lead() {
+        let range = Range { from: UnixMillis(-5), to: UnixMillis(i64::MAX) };
+        let head = Head::deleted_range(7, range);
+        assert_eq!(Head::decode(&head.encode()).map(|head| head.range()), Ok(range));
+        let lead = Head { lead_len: 1, ..Head::stream(7, 1000, b"{}") };
+        assert_eq!(Head::decode(&lead.encode()), Err(FormatError::Field("lead length")));
+        let lead = Head { kind: RecordKind::Fragment, lead_len: 3, ..lead };
+        assert_eq!(Head::decode(&lead.encode()), Err(FormatError::Field("lead length")), "longer than the payload");
     }
 
     #[test]

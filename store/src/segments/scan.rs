@@ -119,6 +119,10 @@ impl Scan {
             Ok(head) => head,
             Err(error) => return Ok(Err(End::Torn(error))),
         };
+        // What version 2 added was never written to a file of version 1.
+        if self.header.version == 1 && (head.lead_len > 0 || head.kind == RecordKind::DeletedRange) {
+            return Ok(Err(End::Torn(FormatError::Field("kind"))));
+        }
         // Checked against the file's length before anything is allocated.
         if left < head.record_len() {
             return torn(head.record_len());

@@ -7,10 +7,10 @@
 use super::reader::Place;
 use super::record::{FILE_HEADER_LEN, FileHeader, HEAD_LEN, Head, StreamBody, padding, record_len};
 use crate::faults::Faults;
-use crate::{Error, Kind};
+use crate::{Error, Kind, Range};
 use bytes::Bytes;
 use media::{Fragment, HeaderId, UnixMillis};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,6 +27,8 @@ pub(crate) enum Item<'a> {
     Fragment { stream: u64, body: &'a StreamBody, counter_limit: u64, fragment: &'a Fragment },
     /// The stream was deleted.
     Deleted { stream: u64 },
+    /// Of the stream, what stands before it in the log and overlaps this range was deleted.
+    DeletedRange { stream: u64, range: Range },
 }
 
 /// What the catalog has to know of a segment.
@@ -37,7 +39,7 @@ pub(crate) struct SegmentState {
     pub(crate) end: u64,
     /// No record will follow.
     pub(crate) closed: bool,
-    /// It says that streams were deleted, which counts as long as older segments are there.
+    /// It says that streams or ranges were deleted, which counts as long as older segments are there.
     pub(crate) deletions: bool,
 }
 
@@ -47,8 +49,8 @@ struct Active {
     end: u64,
     created_at: UnixMillis,
     deletions: bool,
-    /// Streams and headers that this segment already describes.
-    streams: HashSet<u64>,
+    /// Streams and headers that this segment already describes; of a stream, the retention that it says.
+    streams: HashMap<u64, Option<u32>>,
     headers: HashSet<(u64, HeaderId)>,
 }
 
@@ -85,7 +87,7 @@ impl LogWriter {
                 let file = open().map_err(|e| {
                     Error::new(Kind::Unavailable, format!("segment {} cannot be opened", path.display())).with_source(e)
                 })?;
-                Some(Active { id, file, end, created_at, deletions, streams: HashSet::new(), headers: HashSet::new() })
+                Some(Active { id, file, end, created_at, deletions, streams: HashMap::new(), headers: HashSet::new() })
             }
             None => None,
         };
@@ -177,7 +179,7 @@ impl LogWriter {
         }
         self.faults.check("segment.sync").and_then(|()| active.file.sync_data()).map_err(Failure::Sync)?;
         active.end = plan.end;
-        active.deletions |= group.iter().any(|item| matches!(item, Item::Deleted { .. }));
+        active.deletions |= group.iter().any(|item| !matches!(item, Item::Fragment { .. }));
         active.streams.extend(plan.streams);
         active.headers.extend(plan.headers);
         self.unrecorded.insert(active.id, active.state(false));
@@ -210,7 +212,7 @@ impl LogWriter {
                 }
                 Err(e) => return Err(e),
             };
-            let header = FileHeader { store: self.store, segment: id, created_at: now };
+            let header = FileHeader::new(self.store, id, now);
             let made = file
                 .write_all(&header.encode())
                 .and_then(|()| file.sync_all())
@@ -228,7 +230,7 @@ impl LogWriter {
                 end,
                 created_at: now,
                 deletions: false,
-                streams: HashSet::new(),
+                streams: HashMap::new(),
                 headers: HashSet::new(),
             };
             self.unrecorded.insert(id, active.state(false));
@@ -250,7 +252,7 @@ struct Plan {
     parts: Vec<Bytes>,
     places: Vec<Place>,
     end: u64,
-    streams: HashSet<u64>,
+    streams: HashMap<u64, Option<u32>>,
     headers: HashSet<(u64, HeaderId)>,
 }
 
@@ -260,12 +262,15 @@ impl Plan {
             parts: Vec::new(),
             places: Vec::with_capacity(group.len()),
             end: active.end,
-            streams: HashSet::new(),
+            streams: HashMap::new(),
             headers: HashSet::new(),
         };
         for item in group {
             if let Item::Fragment { stream, body, counter_limit, fragment } = item {
-                if !active.streams.contains(stream) && plan.streams.insert(*stream) {
+                // Again where the retention changed: of several descriptions the last counts.
+                let said = plan.streams.get(stream).or_else(|| active.streams.get(stream));
+                if said != Some(&body.retention_hours) {
+                    plan.streams.insert(*stream, body.retention_hours);
                     let payload = Bytes::from(body.encode());
                     plan.push(Head::stream(*stream, *counter_limit, &payload), [payload]);
                 }
@@ -278,9 +283,10 @@ impl Plan {
             plan.places.push(Place { segment: active.id, offset: plan.end });
             match item {
                 Item::Fragment { stream, fragment, .. } => {
-                    plan.push(Head::fragment(*stream, &fragment.meta), fragment.cluster.parts().iter().cloned());
+                    plan.push(Head::fragment(*stream, &fragment.meta), fragment.payload().cloned());
                 }
                 Item::Deleted { stream } => plan.push(Head::deleted(*stream), []),
+                Item::DeletedRange { stream, range } => plan.push(Head::deleted_range(*stream, *range), []),
             }
         }
         plan

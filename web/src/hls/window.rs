@@ -107,6 +107,7 @@ mod tests {
             server_start: UnixMillis(start),
             duration_ms,
             bytes: 1000,
+            lead_bytes: 0,
             frames: 25,
             crc32c: 0,
             header: HeaderId(1),

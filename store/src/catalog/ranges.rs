@@ -1,0 +1,117 @@
+//! Rows of ranges of producer time that were deleted and whose fragments' rows are not all gone yet.
+//!
+//! A deletion is durable once its record stands in the log and its row here; the fragments' rows then go in batches, so that a
+//! commit never waits long. It takes what stands before its record in the log, and so is the same however often it is done.
+
+use super::fragments::{BATCH, MAX_DURATION_MS};
+use super::{db, segments};
+use crate::segments::reader::Place;
+use crate::{Deleted, Error, Range};
+use media::UnixMillis;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
+
+/// A range that was deleted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeletedRange {
+    pub(crate) stream: u64,
+    pub(crate) range: Range,
+    /// Where its record stands.
+    pub(crate) place: Place,
+}
+
+/// The fragments that a deletion takes, as ?1 stream, ?2 and ?3 the range, ?4 and ?5 the place, ?6 the earliest start.
+const TAKEN: &str =
+    "FROM fragments INDEXED BY fragments_by_time WHERE stream = ?1 AND producer_start >= ?6 AND producer_start < ?3
+     AND producer_start + duration_ms > ?2 AND (segment < ?4 OR segment = ?4 AND place < ?5)";
+
+/// Notes a deletion under this id, or under the next one.
+pub(crate) fn put(c: &Connection, id: Option<i64>, deleted: &DeletedRange) -> Result<(), Error> {
+    let DeletedRange { stream, range, place } = deleted;
+    c.execute(
+        "INSERT INTO deleted_ranges (id, stream, from_ms, to_ms, segment, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![id, stream, range.from.0, range.to.0, place.segment, place.offset],
+    )
+    .map_err(db)?;
+    Ok(())
+}
+
+/// The id after the largest that is in use.
+pub(crate) fn next_id(c: &Connection) -> Result<i64, Error> {
+    c.query_row("SELECT coalesce(max(id), 0) + 1 FROM deleted_ranges", [], |r| r.get(0)).map_err(db)
+}
+
+/// The deletions that are not finished.
+pub(crate) fn pending(c: &Connection) -> Result<Vec<i64>, Error> {
+    let mut statement = c.prepare_cached("SELECT id FROM deleted_ranges ORDER BY id").map_err(db)?;
+    statement.query_map([], |r| r.get(0)).map_err(db)?.collect::<Result<_, _>>().map_err(db)
+}
+
+/// Finishes all of them: what a start does.
+pub(crate) fn finish_all(c: &mut Connection) -> Result<(), Error> {
+    for id in pending(c)? {
+        while sweep(c, id)?.1 {}
+    }
+    Ok(())
+}
+
+/// Takes a batch of the rows of one deletion. Gives what went, and whether more may be left.
+pub(crate) fn sweep(c: &mut Connection, id: i64) -> Result<(Deleted, bool), Error> {
+    let tx = c.transaction().map_err(db)?;
+    let found: Option<DeletedRange> = tx
+        .query_row("SELECT stream, from_ms, to_ms, segment, place FROM deleted_ranges WHERE id = ?1", [id], |r| {
+            let range = Range { from: UnixMillis(r.get(1)?), to: UnixMillis(r.get(2)?) };
+            Ok(DeletedRange { stream: r.get(0)?, range, place: Place { segment: r.get(3)?, offset: r.get(4)? } })
+        })
+        .optional()
+        .map_err(db)?;
+    // Its stream was deleted meanwhile, which takes all.
+    let Some(deleted) = found else { return Ok((Deleted::default(), false)) };
+    let DeletedRange { stream, range, place } = deleted;
+    let mut gone = Deleted::default();
+    let mut per_segment = BTreeMap::<u64, i64>::new();
+    let mut counters: Vec<u64> = Vec::new();
+    {
+        let sql = format!("SELECT counter, segment, bytes {TAKEN} LIMIT {BATCH}");
+        let mut statement = tx.prepare_cached(&sql).map_err(db)?;
+        let mut rows = statement
+            .query(params![stream, range.from.0, range.to.0, place.segment, place.offset, earliest(range)])
+            .map_err(db)?;
+        while let Some(row) = rows.next().map_err(db)? {
+            counters.push(row.get(0).map_err(db)?);
+            *per_segment.entry(row.get(1).map_err(db)?).or_default() += 1;
+            gone.bytes += row.get::<_, u64>(2).map_err(db)?;
+        }
+        gone.fragments = counters.len() as u64;
+        let mut delete = tx.prepare_cached("DELETE FROM fragments WHERE stream = ?1 AND counter = ?2").map_err(db)?;
+        for counter in &counters {
+            delete.execute(params![stream, counter]).map_err(db)?;
+        }
+    }
+    for (segment, rows) in per_segment {
+        segments::add_rows(&tx, segment, -rows)?;
+    }
+    let more = counters.len() == BATCH;
+    if !more {
+        tx.execute("DELETE FROM deleted_ranges WHERE id = ?1", [id]).map_err(db)?;
+    }
+    tx.commit().map_err(db)?;
+    Ok((gone, more))
+}
+
+/// How many rows there are that a deletion should have taken.
+pub(crate) fn left(c: &Connection, deleted: &DeletedRange) -> Result<u64, Error> {
+    let DeletedRange { stream, range, place } = deleted;
+    let sql = format!("SELECT count(*) {TAKEN}");
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
+    statement
+        .query_row(params![stream, range.from.0, range.to.0, place.segment, place.offset, earliest(*range)], |r| {
+            r.get(0)
+        })
+        .map_err(db)
+}
+
+/// The earliest that a fragment which reaches into the range can start.
+fn earliest(range: Range) -> i64 {
+    range.from.0.saturating_sub(i64::from(MAX_DURATION_MS))
+}

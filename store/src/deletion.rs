@@ -1,0 +1,75 @@
+//! Deleting a range of producer time from a stream.
+
+use crate::catalog::ranges;
+use crate::commit::{RangeDeletion, Work};
+use crate::state::StreamState;
+use crate::{Deleted, Error, Kind, Range};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::sync::oneshot;
+
+/// The deletions whose caller is at work at the moment.
+pub(crate) struct Deletions {
+    next_id: AtomicI64,
+    running: Mutex<BTreeSet<i64>>,
+}
+
+impl Deletions {
+    /// Ids from this one on are free.
+    pub(crate) fn new(next_id: i64) -> Deletions {
+        Deletions { next_id: AtomicI64::new(next_id), running: Mutex::default() }
+    }
+
+    /// Whether the sweeper is to leave this one to its caller.
+    pub(crate) fn is_running(&self, id: i64) -> bool {
+        self.running.lock().unwrap_or_else(|e| e.into_inner()).contains(&id)
+    }
+
+    fn begin(&self) -> i64 {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.running.lock().unwrap_or_else(|e| e.into_inner()).insert(id);
+        id
+    }
+
+    fn end(&self, id: i64) {
+        self.running.lock().unwrap_or_else(|e| e.into_inner()).remove(&id);
+    }
+}
+
+/// Deletes what overlaps the range. The commit thread writes the record, in the order of the fragments, and takes them out of
+/// memory; the rows then go from here.
+pub(crate) async fn delete_range(stream: Arc<StreamState>, range: Range) -> Result<Deleted, Error> {
+    stream.check_open()?;
+    let work = async move {
+        let deletions = &stream.shared.deletions;
+        let id = deletions.begin();
+        let deleted = run(&stream, id, range).await;
+        // From here on the sweeper finishes what an error left.
+        deletions.end(id);
+        if let Ok(Deleted { fragments, bytes }) = &deleted {
+            tracing::info!(stream = %stream.name(), from = range.from.0, to = range.to.0, fragments, bytes, "a time range is deleted");
+        }
+        deleted
+    };
+    // To its end even if the caller is cancelled.
+    let task = tokio::spawn(work);
+    task.await.unwrap_or_else(|e| Err(Error::new(Kind::Internal, "the deletion of a time range failed").with_source(e)))
+}
+
+async fn run(stream: &Arc<StreamState>, id: i64, range: Range) -> Result<Deleted, Error> {
+    let (done, answer) = oneshot::channel();
+    let stopped = || Error::new(Kind::Unavailable, "the store is stopping");
+    let work = Work::DeletedRange(RangeDeletion { stream: stream.clone(), id, range, done });
+    stream.shared.queue.push(work).map_err(|_| stopped())?;
+    answer.await.map_err(|_| stopped())??;
+    let mut all = Deleted::default();
+    loop {
+        let (gone, more) = stream.shared.catalog.write(move |c| ranges::sweep(c, id)).await?;
+        all.fragments += gone.fragments;
+        all.bytes += gone.bytes;
+        if !more {
+            return Ok(all);
+        }
+    }
+}

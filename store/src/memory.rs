@@ -1,0 +1,182 @@
+//! What memory knows of the sealed and the newest durable fragments of one stream.
+//!
+//! What belongs here: the tail, the figures of the newest fragments, who waits for a commit, and whether a fragment was sent
+//! before. What does not: open fragments and numbers ([`crate::state`]), and locks.
+
+use crate::{Durable, Error};
+use media::{Fragment, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Newest fragments whose figures stay in memory, per stream.
+pub(crate) const RECENT: usize = 256;
+
+/// What makes two fragments of a stream the same one, sent twice (invariant 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) producer_start: UnixMillis,
+    pub(crate) header: HeaderId,
+    pub(crate) lead_bytes: u32,
+    pub(crate) bytes: u32,
+    pub(crate) crc32c: u32,
+}
+
+impl Key {
+    pub(crate) fn of(meta: &FragmentMeta) -> Key {
+        let FragmentMeta { producer_start, header, lead_bytes, bytes, crc32c, .. } = *meta;
+        Key { producer_start, header, lead_bytes, bytes, crc32c }
+    }
+}
+
+/// Whether a fragment was sent before, as far as memory tells.
+pub(crate) enum Sent {
+    /// It was, under this number.
+    Before(FragmentNumber, Durable),
+    /// It was not.
+    New,
+    /// It is not in memory, and too old for that to say anything: the catalog knows.
+    Unknown,
+}
+
+/// What the catalog knows of a stream's fragments when it is opened.
+#[derive(Default)]
+pub(crate) struct Recorded {
+    /// The newest [`RECENT`] by number, oldest first.
+    pub(crate) recent: Vec<FragmentMeta>,
+    /// The latest producer time of all.
+    pub(crate) newest_start: Option<UnixMillis>,
+}
+
+/// Those that sent a fragment again and wait for the commit of the first.
+pub(crate) type Waiters = Vec<oneshot::Sender<Result<FragmentMeta, Error>>>;
+
+struct InFlight {
+    number: FragmentNumber,
+    key: Key,
+    waiters: Waiters,
+}
+
+struct Recent {
+    meta: FragmentMeta,
+    /// A later one has the same producer time: listings show that one.
+    replaced: bool,
+}
+
+/// See the module.
+pub(crate) struct Memory {
+    /// Complete fragments that are not durable yet.
+    in_flight: Vec<InFlight>,
+    tail: VecDeque<Arc<Fragment>>,
+    tail_bytes: u64,
+    /// The newest durable fragments by number, none left out.
+    recent: VecDeque<Recent>,
+    /// Whether `recent` holds all that the catalog holds.
+    recent_is_all: bool,
+    /// The latest producer time of any fragment that is durable or was.
+    newest_start: Option<UnixMillis>,
+}
+
+impl Memory {
+    pub(crate) fn new(recorded: Recorded) -> Memory {
+        let mut memory = Memory {
+            in_flight: Vec::new(),
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            recent_is_all: recorded.recent.len() < RECENT,
+            recent: VecDeque::new(),
+            newest_start: recorded.newest_start,
+        };
+        recorded.recent.into_iter().for_each(|meta| memory.push_recent(meta));
+        memory
+    }
+
+    /// Bytes of the tail.
+    pub(crate) fn tail_bytes(&self) -> u64 {
+        self.tail_bytes
+    }
+
+    /// A fragment is complete and on its way to the disk.
+    pub(crate) fn sealed(&mut self, meta: &FragmentMeta) {
+        self.in_flight.push(InFlight { number: meta.number, key: Key::of(meta), waiters: Vec::new() });
+    }
+
+    /// A fragment is no longer in flight: who else waits for it.
+    pub(crate) fn settle(&mut self, number: FragmentNumber) -> Waiters {
+        let at = self.in_flight.iter().position(|f| f.number == number);
+        at.map(|at| self.in_flight.swap_remove(at).waiters).unwrap_or_default()
+    }
+
+    /// A fragment is durable.
+    pub(crate) fn persisted(&mut self, fragment: Arc<Fragment>, tail_limit: u64) {
+        self.push_recent(fragment.meta.clone());
+        self.tail_bytes += u64::from(fragment.meta.bytes);
+        self.tail.push_back(fragment);
+        while self.tail_bytes > tail_limit {
+            let Some(old) = self.tail.pop_front() else { break };
+            self.tail_bytes -= u64::from(old.meta.bytes);
+        }
+    }
+
+    fn push_recent(&mut self, meta: FragmentMeta) {
+        self.newest_start = self.newest_start.max(Some(meta.producer_start));
+        // A re-sent fragment replaces the one of the same producer time (invariant 7).
+        for earlier in self.recent.iter_mut().filter(|r| r.meta.producer_start == meta.producer_start) {
+            earlier.replaced = true;
+        }
+        self.recent.push_back(Recent { meta, replaced: false });
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+            self.recent_is_all = false;
+        }
+    }
+
+    /// Whether a fragment was sent before.
+    pub(crate) fn sent_before(&mut self, key: &Key) -> Sent {
+        if let Some(found) = self.in_flight.iter_mut().find(|f| f.key == *key) {
+            let (done, answer) = oneshot::channel();
+            found.waiters.push(done);
+            return Sent::Before(found.number, Durable::new(answer));
+        }
+        if let Some(found) = self.recent.iter().rev().find(|r| Key::of(&r.meta) == *key) {
+            return Sent::Before(found.meta.number, Durable::already(found.meta.clone()));
+        }
+        // Only a producer that goes back in time, as one does that sends again, can send what only the catalog knows.
+        match self.recent_is_all || self.newest_start.is_none_or(|newest| key.producer_start > newest) {
+            true => Sent::New,
+            false => Sent::Unknown,
+        }
+    }
+
+    /// The newest durable fragment.
+    pub(crate) fn newest(&self) -> Option<&FragmentMeta> {
+        self.recent.back().map(|r| &r.meta)
+    }
+
+    /// The newest `limit` durable fragments, one for each producer time, if memory knows them all.
+    pub(crate) fn latest(&self, limit: usize) -> Option<Vec<FragmentMeta>> {
+        let shown = || self.recent.iter().filter(|r| !r.replaced);
+        let count = shown().count();
+        let all_known = self.recent_is_all || limit <= count;
+        all_known.then(|| shown().skip(count.saturating_sub(limit)).map(|r| r.meta.clone()).collect())
+    }
+
+    /// The durable fragments after this one, at most `limit`, if memory knows them all.
+    pub(crate) fn after(&self, number: FragmentNumber, limit: usize) -> Option<Vec<FragmentMeta>> {
+        let known = self.recent_is_all || self.recent.front().is_some_and(|r| r.meta.number <= number);
+        let at = self.recent.partition_point(|r| r.meta.number <= number);
+        known.then(|| self.recent.iter().skip(at).take(limit).map(|r| r.meta.clone()).collect())
+    }
+
+    /// A fragment of the tail.
+    pub(crate) fn in_tail(&self, number: FragmentNumber) -> Option<Arc<Fragment>> {
+        self.tail.iter().rev().find(|f| f.meta.number == number).cloned()
+    }
+
+    /// Forgets durable fragments, which were deleted.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&FragmentMeta) -> bool) {
+        self.recent.retain(|r| !gone(&r.meta));
+        self.tail.retain(|f| !gone(&f.meta));
+        self.tail_bytes = self.tail.iter().map(|f| u64::from(f.meta.bytes)).sum();
+    }
+}
