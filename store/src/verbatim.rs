@@ -21,8 +21,6 @@ pub struct Verbatim {
     pub lead: Bytes,
     /// The cluster element, byte for byte.
     pub cluster: Chunks,
-    /// The tags in the lead, decoded: name and value. For notifications; they are not stored twice.
-    pub tags: Vec<(String, String)>,
     /// Its length, in ms, if the producer's session knows it; else it is taken from its frames.
     pub duration_ms: Option<u32>,
 }
@@ -81,7 +79,7 @@ impl VerbatimWriter {
     /// [`begin`](Self::begin) drops it. A length of more than a minute is noted as a minute.
     pub async fn end(&mut self, verbatim: Verbatim) -> Result<Offer, Error> {
         self.check_begun("an end")?;
-        let Verbatim { lead, cluster, tags: _, duration_ms } = verbatim;
+        let Verbatim { lead, cluster, duration_ms } = verbatim;
         let content = Content::new(lead, cluster);
         if content.lead.len() > MAX_LEAD_BYTES || content.len() > u64::from(MAX_PAYLOAD) {
             let name = self.session.stream.name();
