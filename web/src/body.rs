@@ -3,7 +3,7 @@
 //! A body holds its media in memory until its client has read it, so the bytes of all bodies are bounded, and a body that
 //! its client leaves lying is given up.
 
-use crate::error::Error;
+use crate::{error::Error, serve::Cut};
 use axum::{
     body::Body,
     http::{HeaderValue, header},
@@ -15,7 +15,7 @@ use media::Chunks;
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -24,6 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Media on its way to clients, in KiB: all of it, and the part of those who come by playback tokens.
 const MOST_KIB: usize = 512 << 10;
 const MOST_BY_TOKEN_KIB: usize = 128 << 10;
+/// The part of bodies without a known end, whose clients may hold theirs for as long as they read slowly.
+const MOST_ENDLESS_KIB: usize = 256 << 10;
 /// A body of which nothing was read for so long is given up.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -39,33 +41,69 @@ impl Bound {
     }
     /// What is larger than the bound waits until it can go alone.
     fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_many_owned(self.permits(bytes)).ok()
+    }
+    async fn wait(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let taken = self.free.clone().acquire_many_owned(self.permits(bytes)).await;
+        taken.expect("the semaphore is never closed")
+    }
+    fn permits(&self, bytes: u64) -> u32 {
         let kib = usize::try_from(bytes.div_ceil(1024)).unwrap_or(self.kib).clamp(1, self.kib);
-        self.free.clone().try_acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX)).ok()
+        u32::try_from(kib).unwrap_or(u32::MAX)
     }
 }
 
 /// Room for one body among all.
 pub(crate) struct Room {
     _all: OwnedSemaphorePermit,
-    _by_token: Option<OwnedSemaphorePermit>,
+    _part: Option<OwnedSemaphorePermit>,
 }
 
 /// The media that is on its way to clients.
 pub(crate) struct Sending {
     all: Bound,
     by_token: Bound,
+    endless: Bound,
     bodies: Mutex<Vec<Weak<Slot>>>,
+    readings: Mutex<Vec<Weak<Reading>>>,
+}
+
+/// How a client takes a body without a known end, which holds a part of its media at a time.
+pub(crate) struct Reading {
+    /// When it was last given something of the part that is held; `None` while nothing is.
+    given_at: Mutex<Option<Instant>>,
+    cut: Cut,
+}
+
+impl Reading {
+    /// The client was given a piece, and holds up the next.
+    pub(crate) fn gave(&self) {
+        *self.lock() = Some(Instant::now());
+    }
+    /// The client has taken all that there was.
+    pub(crate) fn waits(&self) {
+        *self.lock() = None;
+    }
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.given_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Sending {
     fn default() -> Self {
-        Self::new(MOST_KIB, MOST_BY_TOKEN_KIB)
+        Self::new(MOST_KIB, MOST_BY_TOKEN_KIB, MOST_ENDLESS_KIB)
     }
 }
 
 impl Sending {
-    fn new(kib: usize, by_token_kib: usize) -> Self {
-        Sending { all: Bound::new(kib), by_token: Bound::new(by_token_kib), bodies: Mutex::default() }
+    fn new(kib: usize, by_token_kib: usize, endless_kib: usize) -> Self {
+        Sending {
+            all: Bound::new(kib),
+            by_token: Bound::new(by_token_kib),
+            endless: Bound::new(endless_kib),
+            bodies: Mutex::default(),
+            readings: Mutex::default(),
+        }
     }
 
     /// Room for a body, asked for before its media is read.
@@ -77,8 +115,22 @@ impl Sending {
             metrics::counter!("vidicon_http_media_refused_total").increment(1);
             Error::unavailable("busy", "too much media is on its way to clients", 2)
         };
-        let by_token = if by_token { Some(self.by_token.take(bytes).ok_or_else(busy)?) } else { None };
-        Ok(Room { _all: self.all.take(bytes).ok_or_else(busy)?, _by_token: by_token })
+        let part = if by_token { Some(self.by_token.take(bytes).ok_or_else(busy)?) } else { None };
+        Ok(Room { _all: self.all.take(bytes).ok_or_else(busy)?, _part: part })
+    }
+
+    /// Room for a part of a body that has begun: waits until there is some.
+    pub(crate) async fn wait_for_room(&self, bytes: u64) -> Room {
+        // In this order, so that none of the whole is held while the part is waited for.
+        let part = self.endless.wait(bytes).await;
+        Room { _all: self.all.wait(bytes).await, _part: Some(part) }
+    }
+
+    /// Watches over a body without a known end. Its connection is cut once its client leaves a piece lying for too long.
+    pub(crate) fn reading(&self, cut: Cut) -> Arc<Reading> {
+        let reading = Arc::new(Reading { given_at: Mutex::new(None), cut });
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&reading));
+        reading
     }
 
     /// An answer whose body is these chunks, no byte copied.
@@ -102,6 +154,19 @@ impl Sending {
             let stalled = held.as_ref().is_none_or(|held| now.saturating_duration_since(held.read_at) >= STALLED);
             if stalled {
                 *held = None;
+            }
+            !stalled
+        });
+        drop(bodies);
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        readings.retain(|reading| {
+            let Some(reading) = reading.upgrade() else { return false };
+            let given_at = *reading.lock();
+            let stalled = given_at.is_some_and(|at| now.saturating_duration_since(at) >= STALLED);
+            if stalled {
+                metrics::counter!("vidicon_http_media_cut_total").increment(1);
+                // What the connection itself still holds of the body goes with it.
+                reading.cut.now();
             }
             !stalled
         });
@@ -188,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_are_bounded_together_and_stalled_ones_end() {
-        let sending = Sending::new(100, 40);
+        let sending = Sending::new(100, 40, 60);
         let busy = |bytes, by_token| sending.room(bytes, by_token).map_err(|e| (e.status.as_u16(), e.code)).err();
         let refused = Some((503, "busy"));
         let part = || Bytes::from(vec![0; 20 << 10]);
@@ -215,5 +280,30 @@ mod tests {
         assert!(all.is_ok() && busy(1, false) == refused);
         sending.end_stalled(Instant::now());
         assert!(sending.bodies.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_endless_body_waits_for_room_and_is_cut_when_its_client_leaves_it_lying() {
+        let sending = Sending::new(100, 40, 60);
+        let all = sending.wait_for_room(60 << 10).await;
+        let waiting = tokio::time::timeout(Duration::from_millis(20), sending.wait_for_room(1));
+        assert!(waiting.await.is_err());
+        assert!(sending.room(40 << 10, false).is_ok(), "others have their part");
+        drop(all);
+        drop(sending.wait_for_room(1 << 40).await);
+        let (lying, quiet) = (Cut::default(), Cut::default());
+        let one = sending.reading(lying.clone());
+        let other = sending.reading(quiet.clone());
+        one.gave();
+        other.gave();
+        other.waits();
+        let now = Instant::now();
+        sending.end_stalled(now);
+        assert!(!lying.is_cut());
+        sending.end_stalled(now + STALLED);
+        assert!(lying.is_cut() && !quiet.is_cut(), "there was nothing to take");
+        drop(other);
+        sending.end_stalled(now);
+        assert!(sending.readings.lock().unwrap().is_empty());
     }
 }

@@ -96,6 +96,9 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/v1/streams/{name}/fragments", Action::named("kinesisvideo:ListFragments"), || {
         get(streams::fragments)
     }),
+    route(Method::DELETE, "/v1/streams/{name}/fragments", Action::named("vidicon:DeleteFragments"), || {
+        delete(streams::remove_range)
+    }),
     route(
         Method::GET,
         "/v1/streams/{name}/fragments/{number}",

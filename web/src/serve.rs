@@ -68,6 +68,20 @@ pub(crate) fn peer(extensions: &Extensions) -> SocketAddr {
     ends(extensions).peer
 }
 
+/// Ends a connection at once, whatever its client still has to read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cut(CancellationToken);
+
+impl Cut {
+    pub(crate) fn now(&self) {
+        self.0.cancel();
+    }
+    #[cfg(test)]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
 /// Starts serving on a listener that is already bound, in tasks of `tasks`, and returns its address at once. When `stop`
 /// is cancelled, no more connections are accepted and open requests have 0.8 seconds to end; event streams end at once.
 ///
@@ -199,10 +213,11 @@ async fn connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let ends = Ends { peer, local: stream.local_addr()? };
-    let used = Arc::new(Use::default());
+    let (used, cut) = (Arc::new(Use::default()), Cut::default());
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         let open = Open::of(&used);
         request.extensions_mut().insert(ends);
+        request.extensions_mut().insert(cut.clone());
         let answer = router.clone().oneshot(request.map(Body::new));
         async move { answer.await.map(|answer| answer.map(|body| Body::new(Answer { body, _open: open }))) }
     });
@@ -231,6 +246,7 @@ async fn connection(
     };
     tokio::select! {
         ended = serving.as_mut() => return ended,
+        () = cut.0.cancelled() => return Ok(()),
         () = idle => if used.requests.load(Ordering::Relaxed) == 0 { return Ok(()) },
         () = stop.cancelled() => {}
     }
@@ -241,6 +257,7 @@ async fn connection(
     };
     tokio::select! {
         ended = serving => ended,
+        () = cut.0.cancelled() => Ok(()),
         () = stopped => Ok(()),
         () = sleep(LINGER) => Ok(()),
     }

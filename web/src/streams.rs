@@ -170,6 +170,23 @@ pub(crate) async fn fragments(
     }))
 }
 
+/// Deletes the fragments that reach into a range, of which both ends must be given.
+pub(crate) async fn remove_range(
+    caller: Caller,
+    Params(name): Params<String>,
+    Asked(asked): Asked<InRange>,
+) -> Result<Json<Value>, Error> {
+    let stream = caller.stream(&name).await?.whole()?;
+    if asked.from.is_none() || asked.to.is_none() {
+        return Err(Error::invalid("from and to must be given: what reaches into the range is deleted"));
+    }
+    let range = range(asked.from, asked.to, caller.now(), DAY_MS)?;
+    let deleted = stream.delete_range(range).await?;
+    let (from, to) = (range.from.0, range.to.0);
+    tracing::info!(stream = %name, from, to, fragments = deleted.fragments, bytes = deleted.bytes, "a range was deleted");
+    Ok(Json(json!(deleted)))
+}
+
 /// One fragment in its stored form: header and cluster, a playable Matroska file.
 pub(crate) async fn fragment(
     caller: Caller,

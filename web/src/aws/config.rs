@@ -22,11 +22,14 @@ pub struct AwsConfig {
     /// The account in ARNs, 12 digits.
     #[serde(deserialize_with = "digits")]
     pub account_id: String,
+    /// Whether a listing whose range ends before what the stream keeps begins is refused with InvalidArgumentException, as the
+    /// cloud does. Else it is empty, with a warning in a header.
+    pub refuse_expired_ranges: bool,
 }
 
 impl Default for AwsConfig {
     fn default() -> Self {
-        AwsConfig { region: "us-east-1".into(), account_id: "123456789012".into() }
+        AwsConfig { region: "us-east-1".into(), account_id: "123456789012".into(), refuse_expired_ranges: false }
     }
 }
 
@@ -81,7 +84,7 @@ impl AwsConfig {
     /// # Errors
     /// A line that names the key.
     pub fn check(&self) -> Result<(), String> {
-        let AwsConfig { region, account_id } = self;
+        let AwsConfig { region, account_id, refuse_expired_ranges: _ } = self;
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !(1..=32).contains(&region.len()) || !region.bytes().all(word) {
             return Err(format!("aws.region is {region:?}: it must be lower-case letters, digits and '-', at most 32"));

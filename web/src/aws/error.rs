@@ -50,6 +50,13 @@ impl Error {
     pub(crate) fn constraint(member: &str, rule: impl fmt::Display) -> Self {
         Self::invalid(format!("1 validation error detected: Value at '{member}' failed to satisfy constraint: {rule}"))
     }
+    /// 400: the stream keeps nothing.
+    pub(crate) fn no_retention(stream: impl fmt::Display) -> Self {
+        Self::new(
+            "NoDataRetentionException",
+            format!("stream {stream} keeps no media: its DataRetentionInHours is 0; raise it with UpdateDataRetention"),
+        )
+    }
 }
 
 /// What the rest of this crate says, as an exception.
@@ -116,7 +123,7 @@ mod tests {
         assert_eq!(Error::new("NotAuthorizedException", "").status, 401);
         assert_eq!(Error::new("StreamEdgeConfigurationNotFoundException", "").status, 404);
         assert_eq!(Error::new("VersionMismatchException", "changed").status, 400);
-        assert_eq!(Error::new("NoDataRetentionException", "gate").status, 400);
+        assert_eq!(Error::no_retention("gate").status, 400);
         let denied = Error::new("AccessDeniedException", "").with_status(StatusCode::FORBIDDEN);
         assert_eq!((denied.name, denied.status.as_u16()), ("AccessDeniedException", 403));
     }

@@ -7,12 +7,16 @@
 //! gives [`Json`] or [`Error`]; [`dress`] then adds what every answer has. Errors of the rest of the crate may pass
 //! through: they become exceptions on the way out.
 
+mod archive;
 pub(crate) mod arn;
 pub(crate) mod config;
 mod control;
 pub(crate) mod endpoints;
 pub(crate) mod epoch;
 mod error;
+mod fragments;
+mod fragments_body;
+mod get_media;
 pub(crate) mod json;
 pub(crate) mod paging;
 pub(crate) mod target;
@@ -37,7 +41,7 @@ pub(crate) const BODY_BYTES: usize = 1 << 20;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The operations, by service.
-pub(crate) const ROUTES: &[&[Route]] = &[control::ROUTES];
+pub(crate) const ROUTES: &[&[Route]] = &[control::ROUTES, get_media::ROUTES, archive::ROUTES];
 
 /// What the handlers of this surface share.
 pub(crate) struct Surface {
@@ -45,6 +49,8 @@ pub(crate) struct Surface {
     pub(crate) pages: Pages,
     /// The configured public address.
     pub(crate) public: Option<Base>,
+    /// Whether a range that ends before what is kept begins is refused, as the cloud does.
+    pub(crate) refuse_expired: bool,
 }
 
 impl Surface {
@@ -56,7 +62,12 @@ impl Surface {
             .base()
             .map_err(invalid)?
             .map(|url| Base { tls: url.scheme() == "https", authority: url.authority().to_owned() });
-        Ok(Surface { account: app.aws.account(), pages: Pages::new(&app.store.secret()), public })
+        Ok(Surface {
+            account: app.aws.account(),
+            pages: Pages::new(&app.store.secret()),
+            public,
+            refuse_expired: app.aws.refuse_expired_ranges,
+        })
     }
 }
 

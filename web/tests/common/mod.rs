@@ -1,6 +1,8 @@
 //! What the tests share: the whole surface on port 0 over a real store in a temporary folder, a client, and media.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
 
+pub mod consumer;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -39,6 +41,9 @@ impl Server {
         Self::start_as(data, SECRET).await
     }
     pub async fn start_as(data: &Path, secret: &str) -> Server {
+        Self::start_with(data, secret, web::AwsConfig::default()).await
+    }
+    pub async fn start_with(data: &Path, secret: &str, aws: web::AwsConfig) -> Server {
         let config = store::Config { data: data.to_owned(), commit_interval_ms: 20, ..store::Config::default() };
         let store = Store::open(config, Arc::new(now)).await.unwrap();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -49,7 +54,7 @@ impl Server {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let root = web::Root { access_key_id: KEY.into(), secret_access_key: secret.into() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (http, aws) = Default::default();
+        let http = web::HttpConfig::default();
         let app = web::App { store: store.clone(), cameras, peers, metrics, root, http, aws };
         let address = web::serve(app, listener, stop.clone(), &tasks).await.unwrap();
         Server { address, store, stop, tasks }
