@@ -5,7 +5,7 @@
 
 use crate::{Durable, Error};
 use media::{Fragment, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -176,6 +176,11 @@ impl Memory {
     /// Forgets durable fragments, which were deleted.
     pub(crate) fn forget(&mut self, gone: impl Fn(&FragmentMeta) -> bool) {
         self.recent.retain(|r| !gone(&r.meta));
+        // One of two with the same producer time may have been shorter and stayed: then it is listed again.
+        let mut shown = HashSet::with_capacity(self.recent.len());
+        for recent in self.recent.iter_mut().rev() {
+            recent.replaced = !shown.insert(recent.meta.producer_start);
+        }
         self.tail.retain(|f| !gone(&f.meta));
         self.tail_bytes = self.tail.iter().map(|f| u64::from(f.meta.bytes)).sum();
     }

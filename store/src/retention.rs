@@ -3,8 +3,8 @@
 //! Only segments that the catalog lists are ever unlinked. A file that it does not know stays, whatever its name.
 
 use crate::Error;
-use crate::catalog::fragments::Due;
-use crate::catalog::{Catalog, alerts, detections, fragments, notifications, ranges, segments};
+use crate::catalog::expiry::{self, Due};
+use crate::catalog::{Catalog, alerts, detections, notifications, ranges, segments};
 use crate::state::{Shared, StreamState, Streams};
 use media::UnixMillis;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ impl Sweeper {
             while self.catalog().write(move |c| detections::expire(c, id, cutoff)).await? {}
             while self.catalog().write(move |c| alerts::expire(c, id, cutoff)).await? {}
         }
-        while self.catalog().write(fragments::sweep_deleted).await? {}
+        while self.catalog().write(expiry::sweep_deleted).await? {}
         self.finish_ranges().await?;
         self.unlink_dead().await
     }
@@ -61,9 +61,9 @@ impl Sweeper {
         let id = stream.id();
         let (mut after, mut expired) = (0, false);
         loop {
-            match self.catalog().read(move |c| fragments::due(c, id, after, cutoff, now)).await? {
+            match self.catalog().read(move |c| expiry::due(c, id, after, cutoff, now)).await? {
                 Due::Upto(upto) => {
-                    while let Some(last) = self.catalog().write(move |c| fragments::expire(c, id, upto)).await? {
+                    while let Some(last) = self.catalog().write(move |c| expiry::expire(c, id, upto)).await? {
                         stream.forget_upto(last);
                         expired = true;
                         if last >= upto {

@@ -7,6 +7,7 @@ pub(crate) mod alerts;
 pub(crate) mod configs;
 pub(crate) mod detections;
 pub(crate) mod documents;
+pub(crate) mod expiry;
 #[cfg(test)]
 mod figures;
 pub(crate) mod fragments;

@@ -103,7 +103,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::catalog::fragments::{Group, NewRow, commit_and_notify};
-    use crate::catalog::{alerts, fragments, schema, streams};
+    use crate::catalog::{alerts, expiry, schema, streams};
     use crate::notifications::{Destination, Subject};
     use crate::records::DeliveryState;
     use crate::segments::reader::Place;
@@ -196,7 +196,7 @@ mod tests {
             "the second is pending, the third too new"
         );
         streams::delete(&mut c, stream).unwrap();
-        while fragments::sweep_deleted(&mut c).unwrap() {}
+        while expiry::sweep_deleted(&mut c).unwrap() {}
         assert_eq!((count(&c, "notifications"), count(&c, "deliveries")), (0, 0));
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn insert(
     Ok(StreamRow { info, counter_limit: BLOCK })
 }
 
-/// Removes a stream's row and document, cameras excepted; its other rows go in batches later ([`super::fragments::sweep_deleted`]).
+/// Removes a stream's row and document, cameras excepted; its other rows go in batches later ([`super::expiry::sweep_deleted`]).
 pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
     let tx = c.transaction().map_err(db)?;
     if tx.execute("DELETE FROM streams WHERE id = ?1", [id]).map_err(db)? == 0 {

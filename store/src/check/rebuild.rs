@@ -3,7 +3,7 @@
 use crate::catalog::db;
 use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::ranges::{self, DeletedRange};
-use crate::catalog::{schema, streams};
+use crate::catalog::{expiry, schema, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
 use crate::segments::record::{FormatError, RecordKind, StreamBody};
@@ -177,7 +177,7 @@ fn finish(c: &mut Connection, deleted: &HashSet<u64>) -> Result<(), Error> {
             _ => {}
         }
     }
-    while fragments::sweep_deleted(c)? {}
+    while expiry::sweep_deleted(c)? {}
     // No counter of a block that was in use is given out again.
     c.execute(
         "UPDATE streams SET counter_limit = max(counter_limit, ((SELECT coalesce(max(counter), 0) FROM fragments WHERE stream = streams.id)

@@ -1,6 +1,8 @@
 //! Synthetic media for the tests of the store.
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+pub mod sent;
+
 use bytes::Bytes;
 use media::{
     Cause, Event, FragmentMeta, FragmentNumber, Frame, Header, Start, StreamName, Track, TrackKind, UnixMicros,
