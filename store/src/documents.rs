@@ -110,6 +110,15 @@ impl Store {
         self.catalog().read(move |c| documents::get(c, collection, &name)).await
     }
 
+    /// The documents of these names in one read, in the names' order; `None` where there is none.
+    pub async fn documents_of(
+        &self,
+        collection: &'static str,
+        names: Vec<String>,
+    ) -> Result<Vec<Option<Document>>, Error> {
+        self.catalog().read(move |c| names.iter().map(|n| documents::get(c, collection, n)).collect()).await
+    }
+
     /// Documents of a collection whose names begin with `prefix` and come after the name `after`, in the order of the names'
     /// bytes, at most `limit`. A full page may have a next one: ask again with its last name as `after`.
     pub async fn documents(

@@ -169,6 +169,8 @@ async fn a_streams_document_comes_and_goes_with_it() {
     let twice = store.create_stream_with(&name("gate"), None, json!({})).await.err().unwrap();
     assert_eq!(twice.kind(), Kind::AlreadyExists);
     assert_eq!(store.documents(STREAM, "", None, 9).await.unwrap().len(), 1);
+    let of = store.documents_of(STREAM, vec!["99".into(), id.clone()]).await.unwrap();
+    assert_eq!(of.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
     store.stop().await.unwrap();
 
     let store = open(dir.path()).await;

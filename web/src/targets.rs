@@ -46,7 +46,8 @@ pub(crate) struct New {
     allow_local: bool,
 }
 
-fn checked_url(text: &str) -> Result<Url, Error> {
+/// Reads the URL of a webhook.
+pub(crate) fn checked_url(text: &str) -> Result<Url, Error> {
     if text.len() > 2048 {
         return Err(Error::invalid("url: longer than 2048 characters"));
     }
@@ -65,7 +66,7 @@ fn checked_url(text: &str) -> Result<Url, Error> {
 
 /// Refuses an address at once that the outbound connector would refuse at each delivery. Names are judged when they are
 /// resolved, at each delivery.
-async fn reachable(url: &Url, allow_local: bool) -> Result<(), Error> {
+pub(crate) async fn reachable(url: &Url, allow_local: bool) -> Result<(), Error> {
     let host = match url.host() {
         Some(Host::Ipv4(ip)) => ip.to_string(),
         Some(Host::Ipv6(ip)) => ip.to_string(),

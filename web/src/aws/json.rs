@@ -33,6 +33,11 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
+/// The answer of an operation that has nothing to say.
+pub(crate) fn done() -> Json<serde_json::Value> {
+    Json(serde_json::json!({}))
+}
+
 /// Reads a body.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let body = match body.trim_ascii() {

@@ -19,6 +19,7 @@ mod fragments_body;
 mod get_media;
 pub(crate) mod json;
 pub(crate) mod paging;
+pub(crate) mod records;
 pub(crate) mod target;
 
 use crate::{App, routes::Route};

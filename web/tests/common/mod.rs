@@ -92,6 +92,21 @@ impl Server {
         let (parts, body) = response.into_parts();
         Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
     }
+    /// An operation of the AWS surface as root.
+    pub async fn call(&self, operation: &str, body: Value) -> Answer {
+        self.root("POST", &format!("/{operation}"), Some(body)).await
+    }
+    /// The same with a key of the catalog, `id:secret` as [`Server::key`] gives it.
+    pub async fn call_as(&self, key: &str, operation: &str, body: Value) -> Answer {
+        let authorization = format!("Basic {}", STANDARD.encode(key));
+        self.send("POST", &format!("/{operation}"), &[("authorization", &authorization)], Some(body)).await
+    }
+    /// A new key of the catalog with this policy, as `id:secret`.
+    pub async fn key(&self, policy: Value) -> String {
+        let new = web::NewKey { user: "tester".into(), inline_policy: Some(policy), ..web::NewKey::default() };
+        let made = web::create_key(&self.store, new).await.unwrap();
+        format!("{}:{}", made.access_key_id, made.secret_access_key)
+    }
     pub async fn stream(&self, name: &str) -> Stream {
         self.store.create_stream(&name.parse::<StreamName>().unwrap(), None).await.unwrap()
     }
@@ -130,6 +145,21 @@ impl Answer {
     }
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+    /// The exception of the AWS surface that this is, with its status, and its message.
+    pub fn refused(&self) -> (String, String) {
+        let kind = self.header("x-amzn-errortype");
+        let (name, rest) = kind.split_once(':').unwrap_or_else(|| panic!("{} {kind:?}", self.text()));
+        assert_eq!(rest, "https://kinesisvideo.amazonaws.com/doc/2017-09-30/");
+        assert_eq!(self.header("content-type"), "application/json");
+        let body = self.json();
+        assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
+        (format!("{} {name}", self.status.as_u16()), body["Message"].as_str().unwrap().to_owned())
+    }
+    /// The answer of an operation that succeeded.
+    pub fn done(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()
     }
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()

@@ -1,6 +1,7 @@
 //! The control plane (`kinesisvideo`, 2017-09-30): streams, channels, their tags and configurations, and where to go on.
 
 mod endpoints;
+mod notification;
 mod streams;
 
 use crate::{
@@ -18,4 +19,16 @@ pub(crate) const ROUTES: &[Route] = &[
     operation("GetDataEndpoint", "/getDataEndpoint", Action::named("kinesisvideo:GetDataEndpoint"), || {
         post(endpoints::data)
     }),
+    operation(
+        "DescribeNotificationConfiguration",
+        "/describeNotificationConfiguration",
+        Action::named("kinesisvideo:DescribeNotificationConfiguration"),
+        || post(notification::describe),
+    ),
+    operation(
+        "UpdateNotificationConfiguration",
+        "/updateNotificationConfiguration",
+        Action::named("kinesisvideo:UpdateNotificationConfiguration"),
+        || post(notification::update),
+    ),
 ];

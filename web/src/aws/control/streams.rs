@@ -2,11 +2,13 @@
 
 use crate::{
     auth::Caller,
-    aws::{Error, Json, Target, epoch::Epoch, target},
+    aws::{Error, Json, Target, arn::Account, epoch::Epoch, records::StreamRecord, target},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use store::StreamInfo;
+use store::{
+    StreamInfo,
+    documents::{Document, STREAM},
+};
 
 /// What a stream that keeps for ever shows: the model's most, ten years.
 const FOR_EVER_HOURS: u32 = 87_600;
@@ -23,27 +25,31 @@ pub(crate) struct Described {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Shown {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_name: Option<String>,
     stream_name: String,
     #[serde(rename = "StreamARN")]
     stream_arn: String,
+    /// Always there, null where nobody said: producers look for it (REFERENCE §1.3).
+    media_type: Option<String>,
+    kms_key_id: String,
     version: String,
     status: &'static str,
     creation_time: Epoch,
     data_retention_in_hours: u32,
 }
 
-/// 20 letters and digits that change with what the stream is.
-fn version(info: &StreamInfo) -> String {
-    let said = format!("{} {} {:?}", info.id, info.created_at.0, info.retention_hours);
-    const DIGITS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    Sha256::digest(said.as_bytes()).iter().take(20).map(|b| char::from(DIGITS[usize::from(b & 31)])).collect()
-}
-
-fn shown(caller: &Caller, info: &StreamInfo) -> Shown {
+fn shown(account: &Account, info: &StreamInfo, record: StreamRecord) -> Shown {
+    let version = record.version(info);
+    let StreamRecord { device_name, media_type, kms_key_id, .. } = record;
     Shown {
+        device_name,
         stream_name: info.name.to_string(),
-        stream_arn: caller.shared.aws.account.stream(info).to_string(),
-        version: version(info),
+        stream_arn: account.stream(info).to_string(),
+        media_type,
+        kms_key_id: kms_key_id
+            .unwrap_or_else(|| format!("arn:aws:kms:{}:{}:alias/aws/kinesisvideo", account.region, account.id)),
+        version,
         status: "ACTIVE",
         creation_time: Epoch(info.created_at),
         data_retention_in_hours: info.retention_hours.unwrap_or(FOR_EVER_HOURS),
@@ -52,7 +58,8 @@ fn shown(caller: &Caller, info: &StreamInfo) -> Shown {
 
 pub(crate) async fn describe(caller: Caller, Json(target): Json<Target>) -> Result<Json<Described>, Error> {
     let granted = target.resolve(&caller).await?;
-    Ok(Json(Described { info: shown(&caller, &granted.info()) }))
+    let record = StreamRecord::read(&granted.app()?.store, granted.id()).await?;
+    Ok(Json(Described { info: shown(&caller.shared.aws.account, &granted.info(), record) }))
 }
 
 #[derive(Deserialize)]
@@ -104,5 +111,12 @@ pub(crate) async fn list(caller: Caller, Json(input): Json<List>) -> Result<Json
     let more = found.len() > most;
     found.truncate(most);
     let next_token = found.last().filter(|_| more).map(|last| pages.seal(&listing, &last.name.as_str()));
-    Ok(Json(Listed { stream_info_list: found.iter().map(|info| shown(&caller, info)).collect(), next_token }))
+    let ids = found.iter().map(|info| info.id.to_string()).collect();
+    let records = app.store.documents_of(STREAM, ids).await?;
+    let account = &caller.shared.aws.account;
+    let shown = |(info, document): (&StreamInfo, Option<Document>)| {
+        Ok(shown(account, info, document.as_ref().map(StreamRecord::of).transpose()?.unwrap_or_default()))
+    };
+    let stream_info_list = found.iter().zip(records).map(shown).collect::<Result<_, Error>>()?;
+    Ok(Json(Listed { stream_info_list, next_token }))
 }
