@@ -20,6 +20,8 @@ use tokio::sync::watch;
 
 /// Headers of a stream that stay in memory.
 const HEADERS: usize = 16;
+/// Numbers that are kept for sessions that begin fragments at the same moment.
+const SPARE: u64 = streams::BLOCK / 4;
 /// An open fragment that gets no frame for so long is given up if complete ones wait behind it.
 const STALLED: Duration = Duration::from_secs(5);
 
@@ -201,21 +203,24 @@ impl StreamState {
         Ok(FragmentNumber::new(counter, now.0 as u64, random))
     }
 
-    /// A producer's session begins: its numbers start at the next k·1000 + 1, as those of the cloud do. Waits only where those are
-    /// not set aside yet; while one session runs they are for the next.
-    pub(crate) async fn begin_session(self: &Arc<Self>) -> Result<(), Error> {
+    /// Sees to numbers before a producer's fragment begins. Those of a new session start at the next k·1000 + 1, as those of the cloud
+    /// do. Waits only where few are set aside yet, for a producer may send faster than that is done in the background.
+    pub(crate) async fn numbers(self: &Arc<Self>, new_session: bool) -> Result<(), Error> {
         loop {
             let limit = {
                 let mut inner = self.lock();
-                let first = (inner.next_counter - 1).next_multiple_of(streams::BLOCK) + 1;
-                if first <= inner.counter_limit {
+                let first = match new_session {
+                    true => (inner.next_counter - 1).next_multiple_of(streams::BLOCK) + 1,
+                    false => inner.next_counter,
+                };
+                if first + SPARE <= inner.counter_limit {
                     inner.next_counter = first;
-                    if first + streams::BLOCK > inner.counter_limit && !inner.reserving {
+                    if new_session && first + streams::BLOCK > inner.counter_limit && !inner.reserving {
                         inner.reserving = self.reserve(inner.counter_limit + streams::BLOCK);
                     }
                     return Ok(());
                 }
-                streams::block_limit(first)
+                streams::block_limit(first + SPARE)
             };
             let id = self.id();
             self.shared.catalog.write(move |c| streams::reserve(c, id, limit)).await?;

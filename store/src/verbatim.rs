@@ -50,10 +50,8 @@ impl VerbatimWriter {
         self.session.stream.check_open()?;
         let cost = FRAGMENT_OVERHEAD + start.header.bytes.len() as u64;
         let charge = self.session.stream.budget.take(cost).await.ok_or_else(|| self.full())?;
-        if !self.numbered {
-            self.session.stream.begin_session().await?;
-            self.numbered = true;
-        }
+        self.session.stream.numbers(!self.numbered).await?;
+        self.numbered = true;
         self.session.stream.check_open()?;
         self.session.begin(start, charge)
     }
