@@ -7,6 +7,7 @@
 //! What does not: storage, media formats, camera protocols, WebRTC, detection. `ml` is reached only through catalog rows
 //! and notices of the store.
 
+pub mod admin;
 mod alerts;
 mod auth;
 mod aws;
@@ -32,10 +33,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use signaling::Peers;
 use store::Store;
 
-pub use auth::identities::{
-    Key, KeySecrets, MadeKey, NamedPolicy, NewKey, Rights, Role, check_name, check_policies, check_tags, create_key,
-    new_role_id,
-};
+pub use auth::identities::{MadeKey, NewKey, create_key};
 pub use aws::config::{AwsConfig, HttpConfig};
 pub use routes::{actions, described as routes};
 pub use serve::serve;

@@ -2,7 +2,7 @@
 //! `docs/api.md` all come from it.
 
 use crate::{
-    alerts,
+    admin, alerts,
     auth::{self, access::Action, session},
     aws, cameras,
     error::Error,
@@ -40,7 +40,8 @@ pub(crate) struct Route {
     streams: bool,
 }
 
-const fn route(
+/// An operation of the native API.
+pub(crate) const fn route(
     method: Method,
     path: &'static str,
     action: Action,
@@ -135,7 +136,7 @@ const ROUTES: &[Route] = &[
 
 /// Every operation, of the native API and of the AWS surface.
 fn table() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(aws::ROUTES.iter().copied().flatten())
+    ROUTES.iter().chain(admin::rest::ROUTES).chain(aws::ROUTES.iter().copied().flatten())
 }
 
 /// Every operation as (method, path): what `docs/api.md` must name and what tests of authorisation try.

@@ -14,6 +14,7 @@ fn filled(path: &str, stream: &str, token: &str) -> String {
         .replace("{file}", "index.m3u8")
         .replace("{number}", &"9".repeat(47))
         .replace("{id}", "1")
+        .replace("{policy}", "camera")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ fn filled(path: &str, stream: &str) -> String {
         .replace("{file}", "index.m3u8")
         .replace("{number}", &"9".repeat(47))
         .replace("{id}", "1")
+        .replace("{policy}", "camera")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +74,10 @@ async fn each_route_with_each_preset_on_own_foreign_and_missing_streams() {
                     if describes {
                         continue;
                     }
-                    answers.push(answer.text().replace(&format!("stream/{stream}"), "stream/-"));
+                    let kinds = ["stream", "role", "policy"];
+                    answers.push(kinds.iter().fold(answer.text(), |text, kind| {
+                        text.replace(&format!("{kind}/{stream}"), &format!("{kind}/-"))
+                    }));
                 }
             }
             answers.dedup();

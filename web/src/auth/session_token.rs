@@ -206,7 +206,7 @@ mod tests {
     fn a_policy_that_is_too_long_or_wrong_is_refused() {
         let tokens = tokens("secret");
         let statement = |n: usize| {
-            let resource = "x".repeat(n);
+            let resource = format!("arn:{}", "x".repeat(n));
             format!(r#"{{"Statement":{{"Effect":"Allow","Action":"*","Resource":"{resource}"}}}}"#)
         };
         let with = |policy: String| tokens.issue(&Claims { policy: Some(policy), ..claims() });

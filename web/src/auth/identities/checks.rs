@@ -15,8 +15,10 @@ fn invalid(message: String) -> store::Error {
 ///
 /// # Errors
 /// `Invalid`, naming `what`.
-pub fn check_name(what: &str, name: &str) -> Result<(), store::Error> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), store::Error> {
     let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b));
+    // Clients take these two out of paths.
+    let fits = fits && !matches!(name, "." | "..");
     match fits && (1..=64).contains(&name.len()) {
         true => Ok(()),
         false => Err(invalid(format!("{what}: 1 to 64 of letters, digits and +=,.@_- are needed, not {name:?}"))),
@@ -27,7 +29,11 @@ pub fn check_name(what: &str, name: &str) -> Result<(), store::Error> {
 ///
 /// # Errors
 /// `Invalid`, naming the policy; what the store says.
-pub async fn check_policies(store: &Store, names: &[String], inline: Option<&Value>) -> Result<(), store::Error> {
+pub(crate) async fn check_policies(
+    store: &Store,
+    names: &[String],
+    inline: Option<&Value>,
+) -> Result<(), store::Error> {
     if names.len() > 20 {
         return Err(invalid(format!("policies: at most 20, not {}", names.len())));
     }
@@ -46,7 +52,7 @@ pub async fn check_policies(store: &Store, names: &[String], inline: Option<&Val
 ///
 /// # Errors
 /// `Invalid`, naming the tag.
-pub fn check_tags(tags: &Tags) -> Result<(), store::Error> {
+pub(crate) fn check_tags(tags: &Tags) -> Result<(), store::Error> {
     if tags.len() > 50 {
         return Err(invalid(format!("tags: at most 50, not {}", tags.len())));
     }

@@ -9,6 +9,7 @@ use crate::auth::{
     sealing::{Sealer, random_text, secret_of},
 };
 use media::UnixMillis;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 use store::{
@@ -17,11 +18,11 @@ use store::{
 };
 
 /// Seals and opens the secrets of keys: they are needed in clear to verify signatures.
-pub struct KeySecrets(Sealer);
+pub(crate) struct KeySecrets(Sealer);
 
 impl KeySecrets {
     /// Those of a data folder.
-    pub fn of(store: &Store) -> Self {
+    pub(super) fn of(store: &Store) -> Self {
         KeySecrets(Sealer::new(&store.secret(), b"vidicon access key v1", &[]))
     }
     pub(super) fn open(&self, access_key_id: &str, key: &Key) -> Option<String> {
@@ -30,19 +31,25 @@ impl KeySecrets {
 }
 
 /// What a new key is to be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// See [`Key::user`].
+    /// Whose it is: the name in its ARN. Several keys may have one.
     pub user: String,
-    /// See [`Rights::policies`].
+    /// Names of presets and of policies.
+    #[serde(default)]
     pub policies: Vec<String>,
-    /// See [`Rights::inline_policy`].
+    /// A policy of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_policy: Option<Value>,
-    /// See [`Rights::tags`].
+    /// `aws:PrincipalTag/…`; `device` names the stream or channel that the presets *camera* and *master* are for.
+    #[serde(default)]
     pub tags: Tags,
-    /// See [`Rights::description`].
+    /// For people.
+    #[serde(default)]
     pub description: String,
-    /// See [`Key::expires_at`].
+    /// From when on it may not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<UnixMillis>,
 }
 
@@ -52,13 +59,33 @@ pub struct MadeKey {
     pub access_key_id: String,
     /// Never shown again.
     pub secret_access_key: String,
-    /// The document's version.
-    pub version: u64,
 }
 
 impl fmt::Debug for MadeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MadeKey").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
+/// The secret of a key, sealed for its access key id.
+pub(crate) struct Sealed(String);
+
+impl Sealed {
+    /// A fresh id and secret, and what is kept of them.
+    pub(crate) fn new(store: &Store) -> (MadeKey, Sealed) {
+        let mut bytes = [0; 30];
+        getrandom::fill(&mut bytes).expect("the system has a random source");
+        let secret_access_key = secret_of(&bytes);
+        let access_key_id = format!("AKIA{}", random_text(16));
+        let sealed = KeySecrets::of(store).0.seal(&access_key_id, secret_access_key.as_bytes());
+        (MadeKey { access_key_id, secret_access_key }, Sealed(sealed))
+    }
+}
+
+impl Key {
+    /// The same with another secret, for another access key id.
+    pub(crate) fn with_secret(self, sealed: Sealed) -> Key {
+        Key { sealed_secret: sealed.0, ..self }
     }
 }
 
@@ -70,26 +97,17 @@ pub async fn create_key(store: &Store, new: NewKey) -> Result<MadeKey, store::Er
     check_name("user", &new.user)?;
     check_tags(&new.tags)?;
     check_policies(store, &new.policies, new.inline_policy.as_ref()).await?;
-    let mut bytes = [0; 30];
-    getrandom::fill(&mut bytes).expect("the system has a random source");
-    let secret_access_key = secret_of(&bytes);
-    let access_key_id = format!("AKIA{}", random_text(16));
+    let (made, Sealed(sealed_secret)) = Sealed::new(store);
     let NewKey { user, policies, inline_policy, tags, description, expires_at } = new;
     let created_at = store.now();
     let rights = Rights { policies, inline_policy, tags, created_at, sessions_from: None, description };
-    let key = Key {
-        user,
-        sealed_secret: KeySecrets::of(store).0.seal(&access_key_id, secret_access_key.as_bytes()),
-        active: true,
-        expires_at,
-        rights,
-    };
+    let key = Key { user, sealed_secret, active: true, expires_at, rights };
     let body = serde_json::to_value(key).expect("texts and integers are JSON");
-    let version = store.put_document(KEY, &access_key_id, Expect::Absent, body).await?;
-    Ok(MadeKey { access_key_id, secret_access_key, version })
+    store.put_document(KEY, &made.access_key_id, Expect::Absent, body).await?;
+    Ok(made)
 }
 
 /// A fresh id for a role.
-pub fn new_role_id() -> String {
+pub(crate) fn new_role_id() -> String {
     format!("AROA{}", random_text(16))
 }

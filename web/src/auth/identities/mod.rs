@@ -7,9 +7,11 @@ mod keys;
 mod known;
 mod records;
 
-pub use checks::{check_name, check_policies, check_tags};
-pub use keys::{KeySecrets, MadeKey, NewKey, create_key, new_role_id};
-pub use records::{Key, NamedPolicy, Rights, Role};
+pub(crate) use checks::{check_name, check_policies, check_tags};
+use keys::KeySecrets;
+pub use keys::{MadeKey, NewKey, create_key};
+pub(crate) use keys::{Sealed, new_role_id};
+pub(crate) use records::{Key, NamedPolicy, Rights, Role};
 
 use super::{
     access::Principal,
@@ -164,18 +166,27 @@ impl Identities {
         }
     }
 
-    /// An active key.
-    async fn key(&self, access_key_id: &str) -> Result<Key, Nobody> {
+    /// A key, whether it is active or not.
+    async fn stored_key(&self, access_key_id: &str) -> Result<Option<Key>, store::Error> {
         // Names of documents are short; what is longer is no key, and no error of the client's either.
         if access_key_id.is_empty() || access_key_id.len() > 128 {
-            return Err(Nobody::Unknown);
+            return Ok(None);
         }
-        let document = self.store.document(KEY, access_key_id).await?.ok_or(Nobody::Unknown)?;
-        let key: Key = serde_json::from_value(document.body).map_err(|error| {
-            tracing::error!(access_key_id, line = error.line(), "this key's document cannot be read");
-            Nobody::Unknown
-        })?;
-        if key.active { Ok(key) } else { Err(Nobody::Unknown) }
+        let Some(document) = self.store.document(KEY, access_key_id).await? else { return Ok(None) };
+        let read = serde_json::from_value(document.body);
+        Ok(read
+            .map_err(|error| tracing::error!(access_key_id, line = error.line(), "this key's document cannot be read"))
+            .ok())
+    }
+
+    /// An active key.
+    async fn key(&self, access_key_id: &str) -> Result<Key, Nobody> {
+        self.stored_key(access_key_id).await?.filter(|key| key.active).ok_or(Nobody::Unknown)
+    }
+
+    /// The user of a key, whether it is active or not.
+    pub(crate) async fn user_of(&self, access_key_id: &str) -> Result<Option<String>, store::Error> {
+        Ok(self.stored_key(access_key_id).await?.map(|key| key.user))
     }
 
     async fn of_key(&self, access_key_id: &str, key: &Key) -> Result<Identity, Nobody> {

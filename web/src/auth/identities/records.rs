@@ -8,42 +8,42 @@ use std::fmt;
 
 /// What keys and roles have in common: what they may do, and what policies and people are told of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Rights {
+pub(crate) struct Rights {
     /// Names of presets and of policies.
     #[serde(default)]
-    pub policies: Vec<String>,
+    pub(crate) policies: Vec<String>,
     /// A policy of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inline_policy: Option<Value>,
+    pub(crate) inline_policy: Option<Value>,
     /// `aws:PrincipalTag/…`; the tag `device` names the stream or channel that the presets *camera* and *master* are for.
     #[serde(default)]
-    pub tags: Tags,
+    pub(crate) tags: Tags,
     /// When the key or role was made.
-    pub created_at: UnixMillis,
+    pub(crate) created_at: UnixMillis,
     /// Sessions that began before this are over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sessions_from: Option<UnixMillis>,
+    pub(crate) sessions_from: Option<UnixMillis>,
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
+    pub(crate) description: String,
 }
 
 /// An access key: the body of a document whose name is the access key id.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Key {
+pub(crate) struct Key {
     /// Whose it is: the name in its ARN. Several keys may have one.
-    pub user: String,
+    pub(crate) user: String,
     /// The secret access key, sealed with the data folder's secret.
     pub(super) sealed_secret: String,
     /// Whether it may be used.
     #[serde(default = "yes")]
-    pub active: bool,
+    pub(crate) active: bool,
     /// From when on it may not, such as when another took its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<UnixMillis>,
+    pub(crate) expires_at: Option<UnixMillis>,
     /// What it may do.
     #[serde(flatten)]
-    pub rights: Rights,
+    pub(crate) rights: Rights,
 }
 
 impl fmt::Debug for Key {
@@ -54,28 +54,28 @@ impl fmt::Debug for Key {
 
 /// A role: the body of a document whose name is the role's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Role {
+pub(crate) struct Role {
     /// `AROA…`: a new role of the same name has another one.
-    pub role_id: String,
+    pub(crate) role_id: String,
     /// Who may take it on: a trust policy.
-    pub trust: Value,
+    pub(crate) trust: Value,
     /// The longest session, in seconds.
-    pub max_session_s: u32,
+    pub(crate) max_session_s: u32,
     /// What its sessions may do.
     #[serde(flatten)]
-    pub rights: Rights,
+    pub(crate) rights: Rights,
 }
 
 /// A policy: the body of a document whose name is the policy's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NamedPolicy {
+pub(crate) struct NamedPolicy {
     /// The policy document.
-    pub document: Value,
+    pub(crate) document: Value,
     /// When it was made.
-    pub created_at: UnixMillis,
+    pub(crate) created_at: UnixMillis,
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
+    pub(crate) description: String,
 }
 
 fn yes() -> bool {

@@ -62,6 +62,24 @@ impl Order {
     }
 }
 
+impl Test {
+    /// Refuses a value that could never fit: a condition that never holds would not deny what it is there to deny.
+    fn takes(self, pattern: &Pattern) -> Result<(), String> {
+        let Some(value) = pattern.literal() else { return Ok(()) };
+        let (fits, wanted) = match self {
+            Test::String | Test::StringFolded | Test::Like => (true, ""),
+            Test::Numeric(_) => (value.trim().parse::<f64>().is_ok_and(f64::is_finite), "a number"),
+            Test::Date(_) => (date(&value).is_some(), "a date such as 2026-01-31T08:00:00Z, nor seconds since 1970"),
+            Test::Bool | Test::Null => {
+                (["true", "false"].iter().any(|b| value.eq_ignore_ascii_case(b)), "true or false")
+            }
+            Test::Ip => (network(&value).is_some(), "an address or a range such as 192.0.2.0/24"),
+            Test::Arn => (value.splitn(6, ':').count() == 6, "an ARN, whose six parts colons separate"),
+        };
+        if fits { Ok(()) } else { Err(format!("{value:?} is not {wanted}")) }
+    }
+}
+
 /// An operator without its prefix and suffix, and whether it is negated.
 fn operator(name: &str) -> Option<(Test, bool)> {
     if let Some(order) = name.strip_prefix("Numeric") {
@@ -121,7 +139,12 @@ impl Condition {
             let keys = keys.as_object().ok_or_else(|| format!("Condition: {name} holds no object"))?;
             for (key, values) in keys {
                 let values = strings(values).ok_or_else(|| format!("Condition: {name}: {key} has no values"))?;
-                let values = values.iter().map(|v| Pattern::parse(v, variables)).collect::<Result<_, _>>()?;
+                let read = |value: &String| {
+                    let pattern = Pattern::parse(value, variables)?;
+                    test.takes(&pattern).map(|()| pattern)
+                };
+                let values = values.iter().map(read).collect::<Result<_, _>>();
+                let values = values.map_err(|e: String| format!("Condition: {name}: {key}: {e}"))?;
                 conditions.push(Condition { test, negated, if_exists, set, key: key.to_ascii_lowercase(), values });
             }
         }

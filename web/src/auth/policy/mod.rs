@@ -211,8 +211,8 @@ impl Statement {
             _ => return Err("Effect is neither Allow nor Deny".into()),
         };
         // Names of actions know no variables.
-        let actions = Patterns::read(object, "Action", "NotAction", false)?.ok_or("Action is missing")?;
-        let resources = Patterns::read(object, "Resource", "NotResource", variables)?;
+        let actions = Patterns::read(object, ("Action", "NotAction"), false, is_action)?.ok_or("Action is missing")?;
+        let resources = Patterns::read(object, ("Resource", "NotResource"), variables, is_resource)?;
         if resources.is_none() && !trust {
             return Err("Resource is missing".into());
         }
@@ -232,7 +232,12 @@ impl Statement {
 }
 
 impl Patterns {
-    fn read(object: &Map<String, Value>, yes: &str, no: &str, variables: bool) -> Result<Option<Patterns>, String> {
+    fn read(
+        object: &Map<String, Value>,
+        (yes, no): (&str, &str),
+        variables: bool,
+        fits: fn(&str) -> Result<(), String>,
+    ) -> Result<Option<Patterns>, String> {
         let (value, negated) = match (object.get(yes), object.get(no)) {
             (Some(_), Some(_)) => return Err(format!("{yes} and {no} exclude each other")),
             (Some(value), None) => (value, false),
@@ -241,8 +246,12 @@ impl Patterns {
         };
         let name = if negated { no } else { yes };
         let values = strings(value).ok_or_else(|| format!("{name} is neither a text nor a list of texts"))?;
-        let any_of = values.iter().map(|v| Pattern::parse(v, variables)).collect::<Result<_, _>>();
-        Ok(Some(Patterns { negated, any_of: any_of.map_err(|e| format!("{name}: {e}"))? }))
+        let read = |value: &String| {
+            fits(value)?;
+            Pattern::parse(value, variables)
+        };
+        let any_of = values.iter().map(read).collect::<Result<_, _>>();
+        Ok(Some(Patterns { negated, any_of: any_of.map_err(|e: String| format!("{name}: {e}"))? }))
     }
 
     fn fit(&self, text: &str, context: &Context, fold_case: bool) -> bool {
@@ -288,6 +297,22 @@ impl Principals {
             Who::Service(name) => self.service.iter().any(|s| s == name),
         };
         (self.everyone || named) != self.negated
+    }
+}
+
+/// Whether a text can be the name of an action: one without its service would never match.
+fn is_action(text: &str) -> Result<(), String> {
+    match text.starts_with('*') || text.split_once(':').is_some_and(|(service, _)| !service.is_empty()) {
+        true => Ok(()),
+        false => Err(format!("{text:?} lacks its service: `*` or a name such as kinesisvideo:GetMedia is needed")),
+    }
+}
+
+/// Whether a text can be an ARN: what cannot would never match.
+fn is_resource(text: &str) -> Result<(), String> {
+    match text.starts_with("arn:") || text.starts_with(['*', '?']) || text.starts_with("${") {
+        true => Ok(()),
+        false => Err(format!("{text:?} is neither `*` nor an ARN")),
     }
 }
 

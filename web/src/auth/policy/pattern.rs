@@ -75,6 +75,14 @@ impl Pattern {
         Ok(Pattern(parts))
     }
 
+    /// The text, where it depends on nothing.
+    pub(super) fn literal(&self) -> Option<String> {
+        match self.0.iter().any(|part| matches!(part, Part::Variable(..))) {
+            true => None,
+            false => self.text(&Context::default()),
+        }
+    }
+
     /// Whether the pattern names a context key that begins so (in lower case).
     pub(super) fn names(&self, prefix: &str) -> bool {
         self.0.iter().any(|part| matches!(part, Part::Variable(key, _) if key.starts_with(prefix)))

@@ -1,11 +1,12 @@
 //! Policies that every installation has, by name. Written as documents, so that they are read like any other and can be copied.
 
 use super::Policy;
+use media::StreamName;
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
 
 /// The names of the presets: a key or role may name them like policies of its own, which therefore cannot have these names.
-pub(crate) const NAMES: [&str; 6] = ["camera", "master", "viewer", "playback", "analytics", "admin"];
+pub const NAMES: [&str; 6] = ["camera", "master", "viewer", "playback", "analytics", "admin"];
 
 /// The document of a preset. `camera` and `master` are for the stream or channel that has the name of the device
 /// (`${vidicon:device}`): the tag `device` of a key, role or session, else the name of the thing, user or session.
@@ -74,6 +75,29 @@ pub(crate) fn document(name: &str) -> Option<Value> {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": actions, "Resource": resource}],
     }))
+}
+
+/// What a preset is for, for people.
+pub(crate) fn description(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "camera" => "Makes and feeds the stream that has the name of the device.",
+        "master" => "Makes the signalling channel that has the name of the device, and is its master.",
+        "viewer" => "Joins signalling channels as a viewer.",
+        "playback" => "Plays streams, live and recorded.",
+        "analytics" => "Reads the media of streams as it was recorded, and detections.",
+        "admin" => "Everything, keys and roles included.",
+        _ => return None,
+    })
+}
+
+/// The document of a preset for the stream or channel of one name alone; `None` for *admin*, and where there is no such preset.
+pub fn narrowed(preset: &str, name: &StreamName) -> Option<Value> {
+    let mut document = document(preset)?;
+    let resource = document["Statement"][0]["Resource"].as_str()?;
+    let (kind, _) = resource.rsplit_once(":")?.1.split_once('/')?;
+    let resource = format!("arn:aws:kinesisvideo:*:*:{kind}/{name}/*");
+    document["Statement"][0]["Resource"] = resource.into();
+    Some(document)
 }
 
 /// A preset, read once.

@@ -1,0 +1,161 @@
+//! Keys, roles and policies managed: by REST ([`rest`]), and by the command line, which either asks a running server by the same
+//! REST or opens the data folder itself. Both make a [`Request`] and get the same JSON.
+//!
+//! What belongs here: what may be changed, how, and how it is shown. What does not: whom a key stands for and what policies mean
+//! (`auth`).
+
+mod desk;
+mod input;
+mod keys;
+mod policies;
+pub(crate) mod rest;
+mod roles;
+
+pub use crate::auth::policy::presets::{NAMES as PRESETS, narrowed};
+pub use desk::Desk;
+pub use input::{KeyChange, Keys, NewKey, NewPolicy, NewRole, Page, PolicyChange, RoleChange, Rotation};
+
+use serde_json::Value;
+
+/// Whom a policy is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A key, by its access key id.
+    Key(String),
+    /// A role, by its name.
+    Role(String),
+}
+
+/// Something to be done with keys, roles and policies. Removals may name the version that they expect.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Keys, in pages.
+    Keys(Keys),
+    /// One key.
+    Key(String),
+    /// Makes a key; its secret is in this answer alone.
+    CreateKey(NewKey),
+    /// Changes a key.
+    ChangeKey(String, KeyChange),
+    /// Makes a key that takes another's place; its secret is in this answer alone.
+    RotateKey(String, Rotation),
+    /// Removes a key, and ends its sessions.
+    DeleteKey(String, Option<u64>),
+    /// Roles, in pages.
+    Roles(Page),
+    /// One role.
+    Role(String),
+    /// Makes a role.
+    CreateRole(NewRole),
+    /// Changes a role.
+    ChangeRole(String, RoleChange),
+    /// Removes a role, and ends its sessions.
+    DeleteRole(String, Option<u64>),
+    /// Presets and policies, in pages, without their documents.
+    Policies(Page),
+    /// One preset or policy.
+    Policy(String),
+    /// Makes a policy.
+    CreatePolicy(NewPolicy),
+    /// Changes a policy.
+    ChangePolicy(String, PolicyChange),
+    /// Removes a policy that nobody has.
+    DeletePolicy(String, Option<u64>),
+    /// Gives a key or role a preset or policy.
+    Attach(Holder, String),
+    /// Takes it away.
+    Detach(Holder, String),
+}
+
+impl Request {
+    /// The same as a request of the native API: method, path with query, and body.
+    pub fn http(&self) -> (&'static str, String, Option<Value>) {
+        let body = |value: serde_json::Result<Value>| Some(value.expect("texts, numbers and JSON are JSON"));
+        match self {
+            Request::Keys(keys) => ("GET", listing("/v1/keys", &keys.query()), None),
+            Request::Key(id) => ("GET", path(&["keys", id]), None),
+            Request::CreateKey(new) => ("POST", path(&["keys"]), body(serde_json::to_value(new))),
+            Request::ChangeKey(id, change) => ("PATCH", path(&["keys", id]), body(serde_json::to_value(change))),
+            Request::RotateKey(id, rotation) => {
+                ("POST", path(&["keys", id, "rotate"]), body(serde_json::to_value(rotation)))
+            }
+            Request::DeleteKey(id, version) => ("DELETE", removal(&["keys", id], *version), None),
+            Request::Roles(page) => ("GET", listing("/v1/roles", &page.query()), None),
+            Request::Role(name) => ("GET", path(&["roles", name]), None),
+            Request::CreateRole(new) => ("POST", path(&["roles"]), body(serde_json::to_value(new))),
+            Request::ChangeRole(name, change) => ("PATCH", path(&["roles", name]), body(serde_json::to_value(change))),
+            Request::DeleteRole(name, version) => ("DELETE", removal(&["roles", name], *version), None),
+            Request::Policies(page) => ("GET", listing("/v1/policies", &page.query()), None),
+            Request::Policy(name) => ("GET", path(&["policies", name]), None),
+            Request::CreatePolicy(new) => ("POST", path(&["policies"]), body(serde_json::to_value(new))),
+            Request::ChangePolicy(name, change) => {
+                ("PATCH", path(&["policies", name]), body(serde_json::to_value(change)))
+            }
+            Request::DeletePolicy(name, version) => ("DELETE", removal(&["policies", name], *version), None),
+            Request::Attach(holder, policy) => ("PUT", attachment(holder, policy), None),
+            Request::Detach(holder, policy) => ("DELETE", attachment(holder, policy), None),
+        }
+    }
+}
+
+impl Request {
+    /// What it changes, if it changes something, and whose name that has.
+    fn changes(&self) -> Option<(&'static str, String)> {
+        let (change, name) = match self {
+            Request::CreateKey(new) => ("create key", &new.user),
+            Request::ChangeKey(id, _) => ("change key", id),
+            Request::RotateKey(id, _) => ("rotate key", id),
+            Request::DeleteKey(id, _) => ("delete key", id),
+            Request::CreateRole(new) => ("create role", &new.name),
+            Request::ChangeRole(name, _) => ("change role", name),
+            Request::DeleteRole(name, _) => ("delete role", name),
+            Request::CreatePolicy(new) => ("create policy", &new.name),
+            Request::ChangePolicy(name, _) => ("change policy", name),
+            Request::DeletePolicy(name, _) => ("delete policy", name),
+            Request::Attach(Holder::Key(name) | Holder::Role(name), _) => ("attach policy", name),
+            Request::Detach(Holder::Key(name) | Holder::Role(name), _) => ("detach policy", name),
+            Request::Keys(_) | Request::Key(_) | Request::Roles(_) | Request::Role(_) => return None,
+            Request::Policies(_) | Request::Policy(_) => return None,
+        };
+        // It may be anything that someone wrote.
+        Some((change, name.chars().filter(|c| !c.is_control()).take(64).collect()))
+    }
+    /// The policy that it attaches or detaches.
+    fn attached(&self) -> Option<String> {
+        match self {
+            Request::Attach(_, policy) | Request::Detach(_, policy) => {
+                Some(policy.chars().filter(|c| !c.is_control()).take(64).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A path below `/v1`, each part encoded.
+fn path(parts: &[&str]) -> String {
+    let mut url = url::Url::parse("http://localhost/v1").expect("it is a URL");
+    url.path_segments_mut().expect("it has a host").extend(parts);
+    url.path().to_owned()
+}
+
+fn attachment(holder: &Holder, policy: &str) -> String {
+    match holder {
+        Holder::Key(id) => path(&["keys", id, "policies", policy]),
+        Holder::Role(name) => path(&["roles", name, "policies", policy]),
+    }
+}
+
+fn removal(parts: &[&str], version: Option<u64>) -> String {
+    match version {
+        Some(version) => format!("{}?version={version}", path(parts)),
+        None => path(parts),
+    }
+}
+
+fn listing(path: &str, query: &[(&str, String)]) -> String {
+    if query.is_empty() {
+        return path.to_owned();
+    }
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    format!("{path}?{query}")
+}
