@@ -43,6 +43,7 @@ pub use serve::serve;
 /// To run one: `cargo +nightly fuzz run sigv4` in `web/`. They live here so that tests run each of them on the stable toolchain too.
 pub mod fuzzing {
     pub use crate::auth::{policy::fuzz as policy, session_token::fuzz as session_token, sigv4::fuzz as sigv4};
+    pub use crate::aws::fuzz_media as media;
 }
 
 /// Root credentials.

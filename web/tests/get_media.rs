@@ -3,16 +3,16 @@
 
 mod common;
 
-use bytes::Bytes;
 use common::{
     Server,
-    consumer::{Media, consumed, documents, put, shared, store_file},
-    h264_header, now, record, take,
+    consumer::{Media, consumed, documents, fills, get_media},
+    h264_header, now,
+    producer::{Producer, shared, store_file},
+    record, take,
 };
-use media::{Frame, Header, Start, UnixMicros, UnixMillis, mkv};
+use media::{Header, Start, UnixMillis, mkv};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
-use store::{Offer, Stream, VerbatimWriter};
+use std::time::Duration;
 
 const FIXTURES: [(&str, usize); 4] = [
     ("kvssink-h264-session.mkv", 18),
@@ -20,15 +20,6 @@ const FIXTURES: [(&str, usize); 4] = [
     ("output-get-media-non-increasing-timecode.mkv", 11),
     ("test_mixed_tags.mkv", 10),
 ];
-
-async fn get_media(server: &Server, name: &str, selector: Value) -> Media {
-    let media = Media::ask(server, "/getMedia", &json!({"StreamName": name, "StartSelector": selector})).await;
-    assert_eq!(media.status, 200);
-    assert_eq!(media.headers["content-type"], "video/webm");
-    assert_eq!(media.headers["transfer-encoding"], "chunked");
-    assert!(media.headers.contains_key("x-amzn-requestid"));
-    media
-}
 
 /// A header with a known Segment size, as of a file, and what follows of it once its Segment is endless.
 fn producers_header(document: &[u8], header: &Header) {
@@ -123,34 +114,6 @@ async fn every_selector_starts_where_it_says() {
     server.stop().await;
 }
 
-/// Fragments with a lead and a cluster of one frame of so many bytes.
-struct Producer {
-    writer: VerbatimWriter,
-    header: Arc<Header>,
-    start: UnixMillis,
-    bytes: usize,
-}
-
-impl Producer {
-    fn new(stream: &Stream, bytes: usize) -> Self {
-        Producer { writer: stream.verbatim_writer(), header: h264_header(0), start: now(), bytes }
-    }
-    fn cluster(&self, fill: u8) -> Bytes {
-        let mut cluster = mkv::ClusterWriter::new(self.start);
-        let time = UnixMicros(self.start.0 * 1000);
-        cluster.push(&Frame { track: 1, time, key: true, data: vec![fill; self.bytes].into() }).unwrap();
-        cluster.finish().to_bytes()
-    }
-    async fn put(&mut self, fill: u8) {
-        let (cluster, lead) = (self.cluster(fill), mkv::write_tags(&[("fill", fill.to_string())]));
-        let Offer::Sealed(_, durable) = put(&mut self.writer, &self.header, self.start, lead, cluster).await else {
-            panic!("sealed")
-        };
-        durable.wait().await.unwrap();
-        self.start = self.start.plus(1000);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_header_comes_before_its_fragment_is_complete() {
     let folder = tempfile::tempdir().unwrap();
@@ -206,9 +169,6 @@ async fn a_client_goes_on_with_its_token_and_a_slow_one_misses_nothing() {
         producer.put(fill).await;
     }
     let whole = media.whole(20).await;
-    let fills = |documents: &[common::consumer::Document]| -> Vec<_> {
-        documents.iter().map(|d| *d.cluster.last().unwrap()).collect()
-    };
     let seen = fills(&whole);
     assert_eq!(seen, (0..seen.len() as u8).collect::<Vec<_>>());
     last.clone_from(whole.last().unwrap());

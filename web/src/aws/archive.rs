@@ -75,7 +75,7 @@ struct TimestampRange {
 }
 
 /// Where a listing goes on, as it stands in a token.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     selector: Option<FragmentSelector>,
     after: Cursor,
@@ -124,8 +124,7 @@ async fn archive(target: &Target, caller: &Caller) -> Result<Granted, Error> {
 async fn list_fragments(caller: Caller, Json(input): Json<ListFragments>) -> Result<Response, Error> {
     let granted = archive(&input.target, &caller).await?;
     let limit = limit(input.max_results)?;
-    // Bound to the stream, not to its name.
-    let listing = format!("ListFragments {}", granted.id());
+    let listing = listing(granted.id());
     let (mut selector, mut after) = (input.fragment_selector, None);
     if let Some(token) = &input.next_token {
         let place: Place = caller.shared.aws.pages.open(&listing, token)?;
@@ -157,6 +156,11 @@ async fn list_fragments(caller: Caller, Json(input): Json<ListFragments>) -> Res
         response.headers_mut().insert(WARNING, value);
     }
     Ok(response)
+}
+
+/// What a token is for: bound to the stream, not to its name.
+fn listing(stream: u64) -> String {
+    format!("ListFragments {stream}")
 }
 
 fn limit(asked: Option<u64>) -> Result<usize, Error> {
@@ -252,6 +256,31 @@ impl Source for List {
     }
 }
 
+/// The fuzz target: bytes that may be a body of one of these operations, or a token of a listing. None is a token that was not
+/// made here, and what is made here comes back, for its own stream alone.
+pub(super) fn fuzz(data: &[u8]) {
+    use super::{json::read, paging::Pages};
+    if let Ok(input) = read::<ListFragments>(data) {
+        assert!(limit(input.max_results).is_ok_and(|n| (1..=MOST).contains(&n)) || input.max_results.is_some());
+        let range = input.fragment_selector.and_then(|selector| range(selector.timestamp_range).ok());
+        assert!(range.is_none_or(|(from, to)| from <= to && from.0 >= 0));
+    }
+    if let Ok(input) = read::<GetMediaForFragmentList>(data)
+        && let Ok(numbers) = numbers(&input.fragments)
+    {
+        assert_eq!(numbers.len(), input.fragments.len());
+    }
+    let pages = Pages::new(&[7; 32]);
+    assert!(pages.open::<Place>(&listing(1), &String::from_utf8_lossy(data)).is_err());
+    let mut words = data.chunks(8).map(|chunk| chunk.iter().fold(0, |word, b| word << 8 | u64::from(*b)));
+    let mut word = || words.next().unwrap_or_default();
+    let at = UnixMillis(word() as i64);
+    let after = Cursor { at, number: FragmentNumber::new(word() & FragmentNumber::MAX_COUNTER, word(), word() as u32) };
+    let token = pages.seal(&listing(1), &Place { selector: None, after });
+    assert_eq!(pages.open::<Place>(&listing(1), &token).ok(), Some(Place { selector: None, after }));
+    assert!(pages.open::<Place>(&listing(2), &token).is_err());
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -295,6 +324,14 @@ mod tests {
         assert_eq!(numbers(&texts(&real.to_string(), 1)).unwrap(), [Some(real)]);
         for wrong in ["", "x", "-1", "1 ", &"1".repeat(129)] {
             assert!(refused(numbers(&["1".to_owned(), wrong.to_owned()])).contains("'Fragments[1]'"), "{wrong}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_body_or_token_holds_is_read_or_refused(data: Vec<u8>, text in r#"[{}"a-zA-Z0-9:,.+/=\[\]-]{0,200}"#) {
+            fuzz(&data);
+            fuzz(text.as_bytes());
         }
     }
 }

@@ -256,3 +256,41 @@ impl Live {
         }
     }
 }
+
+/// The fuzz target: bytes that may be a body, or the number in one. A number starts behind itself; other digits start nowhere.
+pub(super) fn fuzz(data: &[u8]) {
+    if let Ok(input) = super::json::read::<GetMedia>(data) {
+        let _ = input.start_selector.read();
+    }
+    let text = String::from_utf8_lossy(data).into_owned();
+    let of = |text: &str| {
+        let selector = StartSelector {
+            start_selector_type: StartSelectorType::ContinuationToken,
+            after_fragment_number: None,
+            start_timestamp: None,
+            continuation_token: Some(text.to_owned()),
+        };
+        selector.read()
+    };
+    let is_digits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    assert_eq!(of(&text).is_ok(), is_digits);
+    if let Ok(Begin::At(Start::After(number))) = of(&text) {
+        assert_eq!(number.to_string(), text);
+    }
+    let mut words = data.chunks(8).map(|chunk| chunk.iter().fold(0, |word, b| word << 8 | u64::from(*b)));
+    let mut word = || words.next().unwrap_or_default();
+    let number = FragmentNumber::new(word() & FragmentNumber::MAX_COUNTER, word(), word() as u32);
+    assert_eq!(of(&number.to_string()).ok(), Some(Begin::At(Start::After(number))));
+}
+
+#[cfg(test)]
+mod tests {
+    proptest::proptest! {
+        #[test]
+        fn a_token_is_a_number_or_refused(data: Vec<u8>, digits in "[0-9]{0,130}", number in "1[0-9]{46}") {
+            super::fuzz(&data);
+            super::fuzz(digits.as_bytes());
+            super::fuzz(number.as_bytes());
+        }
+    }
+}

@@ -35,6 +35,12 @@ use paging::Pages;
 pub(crate) use target::Target;
 use uuid::Uuid;
 
+/// The fuzz target of the bodies and tokens that reading media takes.
+pub fn fuzz_media(data: &[u8]) {
+    archive::fuzz(data);
+    get_media::fuzz(data);
+}
+
 /// The most bytes of an operation's body.
 pub(crate) const BODY_BYTES: usize = 1 << 20;
 

@@ -5,10 +5,9 @@ use super::{KEY, SECRET, Server, basic};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Incoming};
-use media::{Chunks, FragmentNumber, Header, Start, UnixMillis, mkv};
-use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use store::{Offer, Stream, Verbatim, VerbatimWriter};
+use media::{FragmentNumber, mkv};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 
 const EBML: u32 = 0x1A45_DFA3;
@@ -147,18 +146,24 @@ pub struct Media {
     pub headers: hyper::HeaderMap,
     body: Incoming,
     pub bytes: Vec<u8>,
+    /// Names of the last tag of a document so far, and up to where they were looked for.
+    ends: (usize, usize),
 }
 
 impl Media {
     /// Asks for media as root.
     pub async fn ask(server: &Server, path: &str, body: &Value) -> Media {
+        Self::ask_as(server, path, &basic(KEY, SECRET), body).await
+    }
+    /// Asks for media with this `Authorization`.
+    pub async fn ask_as(server: &Server, path: &str, authorization: &str, body: &Value) -> Media {
         let request = Request::post(path)
             .header("host", server.address.to_string())
-            .header("authorization", basic(KEY, SECRET))
+            .header("authorization", authorization)
             .body(Full::new(Bytes::from(body.to_string())))
             .unwrap();
         let (parts, body) = super::send(server.address, request).await.into_parts();
-        Media { status: parts.status, headers: parts.headers, body, bytes: Vec::new() }
+        Media { status: parts.status, headers: parts.headers, body, bytes: Vec::new(), ends: (0, 0) }
     }
     /// The next piece; `None` at the end. Fails after ten seconds of silence, and where the answer breaks off.
     pub async fn piece(&mut self) -> Option<Bytes> {
@@ -171,15 +176,30 @@ impl Media {
     pub async fn is_silent(&mut self) -> bool {
         timeout(Duration::from_millis(300), self.piece()).await.is_err()
     }
+    /// Whether the answer ends in time, all of it read.
+    pub async fn ends_within(&mut self, time: Duration) -> bool {
+        let end = async { while self.body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+        timeout(time, end).await.is_ok()
+    }
     /// So many whole documents.
     pub async fn whole(&mut self, count: usize) -> Vec<Document> {
         loop {
-            let documents: Vec<_> = documents(&self.bytes).into_iter().filter(Document::is_whole).collect();
-            if documents.len() >= count {
-                return documents;
+            if self.ends() >= count {
+                let documents: Vec<_> = documents(&self.bytes).into_iter().filter(Document::is_whole).collect();
+                if documents.len() >= count {
+                    return documents;
+                }
             }
             self.piece().await.expect("more is to come");
         }
+    }
+    /// How many documents may be whole: reading them all again for each piece would take a while.
+    fn ends(&mut self) -> usize {
+        const NAME: &[u8] = b"AWS_KINESISVIDEO_CONTINUATION_TOKEN";
+        let (count, from) = self.ends;
+        let found = self.bytes[from..].windows(NAME.len()).filter(|w| *w == NAME).count();
+        self.ends = (count + found, self.bytes.len().saturating_sub(NAME.len() - 1).max(from));
+        self.ends.0
     }
     /// All up to the end.
     pub async fn rest(&mut self) -> Vec<Document> {
@@ -188,58 +208,17 @@ impl Media {
     }
 }
 
-/// A file of the shared material, recorded as PutMedia would: what was stored, in order, as (lead, cluster).
-pub async fn store_file(stream: &Stream, file: Bytes, first_start: UnixMillis) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let (mut writer, mut header, mut lead) = (stream.verbatim_writer(), None::<Arc<Header>>, Vec::new());
-    let (mut stored, mut waits) = (Vec::new(), Vec::new());
-    for piece in mkv::pieces(&file) {
-        match piece {
-            Ok(mkv::Piece::Header(found)) => header = Some(found.shared()),
-            Ok(mkv::Piece::Other(bytes)) => lead.extend_from_slice(&bytes),
-            Ok(mkv::Piece::Cluster(cluster)) => {
-                let header = header.clone().unwrap();
-                let lead = std::mem::take(&mut lead);
-                let start = first_start.plus(stored.len() as i64 * 1000);
-                let offer = put(&mut writer, &header, start, lead.clone().into(), cluster.clone()).await;
-                let Offer::Sealed(_, durable) = offer else { panic!("sealed") };
-                waits.push(durable);
-                stored.push((lead, cluster.to_vec()));
-            }
-            // A capture may be cut off.
-            Err(_) => break,
-        }
-    }
-    for durable in waits {
-        durable.wait().await.unwrap();
-    }
-    stored
+/// Asks for a stream's media as root.
+pub async fn get_media(server: &Server, name: &str, selector: Value) -> Media {
+    let media = Media::ask(server, "/getMedia", &json!({"StreamName": name, "StartSelector": selector})).await;
+    assert_eq!(media.status, 200);
+    assert_eq!(media.headers["content-type"], "video/webm");
+    assert_eq!(media.headers["transfer-encoding"], "chunked");
+    assert!(media.headers.contains_key("x-amzn-requestid"));
+    media
 }
 
-/// One fragment, from its beginning to its end.
-pub async fn put(
-    writer: &mut VerbatimWriter,
-    header: &Arc<Header>,
-    producer_start: UnixMillis,
-    lead: Bytes,
-    cluster: Bytes,
-) -> Offer {
-    writer.begin(Start { header: header.clone(), producer_start, cause: None }).await.unwrap();
-    for frame in mkv::parse_cluster(header, &cluster).unwrap() {
-        writer.frame(frame).await.unwrap();
-    }
-    let cluster = Chunks::from(cluster);
-    writer.end(Verbatim { lead, cluster, ..Verbatim::default() }).await.unwrap()
-}
-
-/// A file of the shared material; `None`, with a line that says so, where it is not here.
-pub fn shared(name: &str) -> Option<Bytes> {
-    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").into();
-    let root: std::path::PathBuf = std::env::var_os("VIDICON_SHARED").map_or_else(beside, Into::into);
-    match std::fs::read(root.join(name)) {
-        Ok(bytes) => Some(bytes.into()),
-        Err(_) => {
-            println!("skipped: ../shared is not here ({name})");
-            None
-        }
-    }
+/// The bytes that the clusters of a [`Producer`] were filled with.
+pub fn fills(documents: &[Document]) -> Vec<u8> {
+    documents.iter().map(|d| *d.cluster.last().unwrap()).collect()
 }

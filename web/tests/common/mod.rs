@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
 
 pub mod consumer;
+pub mod producer;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -14,7 +15,10 @@ use serde_json::Value;
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use store::{Offer, Store, Stream};
@@ -34,6 +38,8 @@ pub struct Server {
     pub store: Store,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
+    /// How far the server's clock is ahead of this machine's, in ms.
+    pub ahead_ms: Arc<AtomicI64>,
 }
 
 impl Server {
@@ -45,7 +51,10 @@ impl Server {
     }
     pub async fn start_with(data: &Path, secret: &str, aws: web::AwsConfig) -> Server {
         let config = store::Config { data: data.to_owned(), commit_interval_ms: 20, ..store::Config::default() };
-        let store = Store::open(config, Arc::new(now)).await.unwrap();
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        let ahead = ahead_ms.clone();
+        let clock = Arc::new(move || now().plus(ahead.load(Ordering::Relaxed)));
+        let store = Store::open(config, clock).await.unwrap();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let here = tokio::runtime::Handle::current();
         let cameras = ingest::Cameras::start(ingest::Config::default(), store.clone(), stop.clone(), &tasks, &here);
@@ -57,7 +66,7 @@ impl Server {
         let http = web::HttpConfig::default();
         let app = web::App { store: store.clone(), cameras, peers, metrics, root, http, aws };
         let address = web::serve(app, listener, stop.clone(), &tasks).await.unwrap();
-        Server { address, store, stop, tasks }
+        Server { address, store, stop, tasks, ahead_ms }
     }
     /// Stops all; how long the surface took.
     pub async fn stop(self) -> Duration {
