@@ -10,7 +10,7 @@ use media::UnixMillis;
 use std::sync::Arc;
 use store::Range;
 
-pub(crate) use super::door::{Door, Granted};
+pub(crate) use super::door::{Door, Granted, Kept};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq)]

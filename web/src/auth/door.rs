@@ -7,9 +7,10 @@ use super::{
     token::Playback,
 };
 use crate::{App, error::Error};
+use axum::http::StatusCode;
 use media::{Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use std::sync::Arc;
-use store::{Kind, Position, Range, Span, Stream, StreamInfo};
+use store::{Kind, Position, Range, Span, Stream, StreamInfo, documents::Document};
 
 /// Media that comes in is durable in less than this, or something is wrong with the disk.
 const COMMIT_MS: i64 = 60_000;
@@ -20,6 +21,18 @@ pub(super) struct Asking<'a> {
     pub(super) principal: &'a Principal,
     pub(super) action: Action,
     pub(super) around: &'a Around,
+}
+
+/// Where a thing is kept that has an ARN and is no stream.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    /// One of `store::documents`.
+    pub(crate) collection: &'static str,
+    pub(crate) name: &'a str,
+    /// What policies see where there is none.
+    pub(crate) unmade: &'a Resource,
+    /// What to answer where there is none, and to those who must not know that there is one.
+    pub(crate) none: fn() -> Error,
 }
 
 /// The application behind the door.
@@ -70,6 +83,24 @@ impl Door {
     /// What to answer where there is no such thing: 404, unless the principal must not learn even that.
     pub(super) fn missing(&self, asking: Asking<'_>, resource: &Resource, none: Error) -> Error {
         self.authorise(asking, Object::Missing(resource)).err().unwrap_or(none)
+    }
+    /// A document that stands for a thing with an ARN of its own, as `read` reads it, together with what policies see of it. Gives
+    /// the document's version too.
+    pub(super) async fn kept<T, E: From<Error>>(
+        &self,
+        asking: Asking<'_>,
+        kept: Kept<'_>,
+        read: impl FnOnce(&Document) -> Result<(T, Resource), E>,
+    ) -> Result<(&App, u64, T), E> {
+        let document = self.app.store.document(kept.collection, kept.name).await.map_err(Error::from)?;
+        let Some(document) = document else { return Err(self.missing(asking, kept.unmade, (kept.none)()).into()) };
+        let (thing, resource) = read(&document)?;
+        match self.thing(asking, &resource) {
+            Ok(app) => Ok((app, document.version, thing)),
+            // What is hidden is told in the words for what is not there.
+            Err(hidden) if hidden.status == StatusCode::NOT_FOUND => Err((kept.none)().into()),
+            Err(told) => Err(told.into()),
+        }
     }
     /// A stream by name; `request` has the tags that the request gives or takes.
     pub(super) async fn stream(&self, asking: Asking<'_>, name: &str, request: &Resource) -> Result<Granted, Error> {

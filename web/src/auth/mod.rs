@@ -28,7 +28,7 @@ mod throttle;
 pub(crate) mod token;
 
 use crate::{App, Root, error::Error, page, routes, state::Shared};
-use access::{Action, Granted, Principal};
+use access::{Action, Granted, Kept, Principal};
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, header, request::Parts},
@@ -44,6 +44,7 @@ use refusal::{Refusal, Style};
 use revoked::Revoked;
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc};
+use store::documents::Document;
 use subtle::ConstantTimeEq;
 pub(crate) use throttle::network;
 use throttle::{Throttle, Verdict};
@@ -305,6 +306,14 @@ impl Caller {
     /// What to answer where there is no such thing: `none`, unless the caller must not learn even that.
     pub(crate) fn missing(&self, resource: &Resource, none: Error) -> Error {
         self.shared.door.missing(self.asking(), resource, none)
+    }
+    /// Something of the catalog that has an ARN and is no stream, such as a channel: see [`Door::kept`](access::Door).
+    pub(crate) async fn kept<T, E: From<Error>>(
+        &self,
+        kept: Kept<'_>,
+        read: impl FnOnce(&Document) -> Result<(T, Resource), E>,
+    ) -> Result<(&App, u64, T), E> {
+        self.shared.door.kept(self.asking(), kept, read).await
     }
     /// A stream by name.
     pub(crate) async fn stream(&self, name: &str) -> Result<Granted, Error> {

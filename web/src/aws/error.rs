@@ -46,6 +46,14 @@ impl Error {
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new("InvalidArgumentException", message)
     }
+    /// 400: the name is taken, or the thing is needed by another.
+    pub(crate) fn in_use(message: impl Into<String>) -> Self {
+        Self::new("ResourceInUseException", message)
+    }
+    /// 400: somebody changed the thing since the caller looked.
+    pub(crate) fn version_mismatch(given: &str, current: &str) -> Self {
+        Self::new("VersionMismatchException", format!("CurrentVersion is {given}, but the version is {current} now"))
+    }
     /// 400: a member breaks a rule of the model, in the words that AWS uses for it.
     pub(crate) fn constraint(member: &str, rule: impl fmt::Display) -> Self {
         Self::invalid(format!("1 validation error detected: Value at '{member}' failed to satisfy constraint: {rule}"))
@@ -122,8 +130,8 @@ mod tests {
     fn statuses_are_those_of_the_models() {
         assert_eq!(Error::new("NotAuthorizedException", "").status, 401);
         assert_eq!(Error::new("StreamEdgeConfigurationNotFoundException", "").status, 404);
-        assert_eq!(Error::new("VersionMismatchException", "changed").status, 400);
         assert_eq!(Error::no_retention("gate").status, 400);
+        assert_eq!(Error::version_mismatch("a", "b").status, 400);
         let denied = Error::new("AccessDeniedException", "").with_status(StatusCode::FORBIDDEN);
         assert_eq!((denied.name, denied.status.as_u16()), ("AccessDeniedException", 403));
     }

@@ -9,6 +9,7 @@
 
 mod archive;
 pub(crate) mod arn;
+mod channels;
 pub(crate) mod config;
 mod control;
 pub(crate) mod endpoints;
@@ -20,6 +21,7 @@ mod get_media;
 pub(crate) mod json;
 pub(crate) mod paging;
 pub(crate) mod records;
+pub(crate) mod tags;
 pub(crate) mod target;
 
 use crate::{App, routes::Route};
@@ -48,7 +50,7 @@ pub(crate) const BODY_BYTES: usize = 1 << 20;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The operations, by service.
-pub(crate) const ROUTES: &[&[Route]] = &[control::ROUTES, get_media::ROUTES, archive::ROUTES];
+pub(crate) const ROUTES: &[&[Route]] = &[control::ROUTES, channels::ROUTES, get_media::ROUTES, archive::ROUTES];
 
 /// What the handlers of this surface share.
 pub(crate) struct Surface {
@@ -58,6 +60,7 @@ pub(crate) struct Surface {
     pub(crate) public: Option<Base>,
     /// Whether a range that ends before what is kept begins is refused, as the cloud does.
     pub(crate) refuse_expired: bool,
+    pub(crate) channel_births: channels::Births,
 }
 
 impl Surface {
@@ -74,6 +77,7 @@ impl Surface {
             pages: Pages::new(&app.store.secret()),
             public,
             refuse_expired: app.aws.refuse_expired_ranges,
+            channel_births: Default::default(),
         })
     }
 }

@@ -1,0 +1,114 @@
+//! `CreateSignalingChannel` and `DeleteSignalingChannel`.
+
+use super::{
+    record::{ChannelRecord, ChannelType, DEFAULT_TTL_SECONDS},
+    target::{Found, by_arn},
+};
+use crate::{
+    auth::{Caller, identity},
+    aws::{
+        Error, Json,
+        arn::Resource,
+        json::done,
+        tags::{self, Tag},
+        target::name,
+    },
+};
+use media::UnixMillis;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{
+    Kind,
+    documents::{CHANNEL, Expect},
+};
+
+/// How often a removal is tried anew because others changed the channel meanwhile.
+const TRIES: usize = 16;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Create {
+    channel_name: String,
+    channel_type: Option<ChannelType>,
+    single_master_configuration: Option<SingleMaster>,
+    tags: Option<Vec<Tag>>,
+}
+
+/// `SingleMasterConfiguration` of the model.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SingleMaster {
+    message_ttl_seconds: Option<u32>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Created {
+    #[serde(rename = "ChannelARN")]
+    channel_arn: String,
+}
+
+/// A member of `SingleMasterConfiguration`, or what holds where it is not given.
+fn ttl(given: Option<u32>) -> Result<Option<u32>, Error> {
+    match given {
+        Some(seconds) if !(5..=120).contains(&seconds) => {
+            Err(Error::constraint("SingleMasterConfiguration.MessageTtlSeconds", "Member must be from 5 to 120"))
+        }
+        _ => Ok(given),
+    }
+}
+
+pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<Json<Created>, Error> {
+    let name = name("ChannelName", &input.channel_name)?;
+    let kind = input.channel_type.unwrap_or_default();
+    let given = ttl(input.single_master_configuration.and_then(|c| c.message_ttl_seconds))?;
+    if kind == ChannelType::FullMesh && given.is_some() {
+        return Err(Error::invalid("SingleMasterConfiguration: a FULL_MESH channel has no single master"));
+    }
+    let tags = tags::of_list("Tags", input.tags.unwrap_or_default())?;
+    let aws = &caller.shared.aws;
+    let arn = aws.account.arn(Resource::Channel, &name, UnixMillis(0)).to_string();
+    let app = caller.thing(&identity::Resource { request_tags: tags.clone(), ..identity::Resource::new(arn) })?;
+    let record = ChannelRecord {
+        created_at: aws.channel_births.next(app.store.now()),
+        revision: 0,
+        kind,
+        message_ttl_seconds: given.unwrap_or(DEFAULT_TTL_SECONDS),
+        tags,
+    };
+    match app.store.put_document(CHANNEL, name.as_str(), Expect::Absent, record.body()?).await {
+        Ok(_) => {}
+        Err(e) if e.kind() == Kind::AlreadyExists => {
+            return Err(Error::in_use(format!("there is a signaling channel {name} already")));
+        }
+        Err(e) => return Err(e.into()),
+    }
+    tracing::info!(channel = %name, "signaling channel created");
+    Ok(Json(Created { channel_arn: record.arn(&aws.account, &name).to_string() }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Delete {
+    #[serde(rename = "ChannelARN")]
+    channel_arn: String,
+    current_version: Option<String>,
+}
+
+pub(crate) async fn delete(caller: Caller, Json(input): Json<Delete>) -> Result<Json<Value>, Error> {
+    for _ in 0..TRIES {
+        let Found { app, name, record, expect } = by_arn(&caller, "ChannelARN", &input.channel_arn).await?;
+        if let Some(given) = &input.current_version {
+            record.is_version(&name, given)?;
+        }
+        match app.store.delete_document(CHANNEL, name.as_str(), expect).await {
+            Ok(()) => {
+                tracing::info!(channel = %name, "signaling channel deleted");
+                return Ok(done());
+            }
+            // Looked at again: a change of tags alone leaves the version as it is, and without one the latest goes.
+            Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Error::in_use("the signaling channel is being changed by many at once: try again"))
+}

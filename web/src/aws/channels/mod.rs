@@ -1,0 +1,44 @@
+//! Signaling channels: what is kept of them and the operations of the control plane on them (REFERENCE §1.3, §1.6).
+//!
+//! What belongs here: making, finding, changing and removing channels, and telling clients where to go on. What does not: the
+//! signaling that goes through a channel.
+
+mod lifecycle;
+mod record;
+mod shown;
+mod target;
+
+use crate::{
+    auth::access::Action,
+    routes::{Route, operation},
+};
+use axum::routing::post;
+pub(crate) use record::Births;
+
+/// The operations on channels.
+pub(crate) const ROUTES: &[Route] = &[
+    operation(
+        "CreateSignalingChannel",
+        "/createSignalingChannel",
+        Action::named("kinesisvideo:CreateSignalingChannel"),
+        || post(lifecycle::create),
+    ),
+    operation(
+        "DescribeSignalingChannel",
+        "/describeSignalingChannel",
+        Action::named("kinesisvideo:DescribeSignalingChannel"),
+        || post(shown::describe),
+    ),
+    operation(
+        "ListSignalingChannels",
+        "/listSignalingChannels",
+        Action::named("kinesisvideo:ListSignalingChannels"),
+        || post(shown::list),
+    ),
+    operation(
+        "DeleteSignalingChannel",
+        "/deleteSignalingChannel",
+        Action::named("kinesisvideo:DeleteSignalingChannel"),
+        || post(lifecycle::delete),
+    ),
+];

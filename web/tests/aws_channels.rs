@@ -1,0 +1,255 @@
+//! Signaling channels of the AWS surface over real HTTP.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Server, basic};
+use serde_json::{Value, json};
+use web::{NewKey, create_key};
+
+/// Makes a channel; its ARN.
+async fn create(server: &Server, name: &str) -> String {
+    let made = server.call("createSignalingChannel", json!({"ChannelName": name})).await.done();
+    made["ChannelARN"].as_str().unwrap().to_owned()
+}
+
+async fn described(server: &Server, arn: &str) -> Value {
+    server.call("describeSignalingChannel", json!({"ChannelARN": arn})).await.done()["ChannelInfo"].clone()
+}
+
+/// An ARN with the time of creation of something else.
+fn of_another_time(arn: &str) -> String {
+    let (name, time) = arn.rsplit_once('/').unwrap();
+    format!("{name}/{}", time.parse::<i64>().unwrap() - 1)
+}
+
+const INVALID: &str = "400 InvalidArgumentException";
+const NOT_FOUND: &str = "404 ResourceNotFoundException";
+
+#[tokio::test]
+async fn a_channel_is_made_described_and_deleted_and_made_anew() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let before = common::now().0;
+    let asked = json!({
+        "ChannelName": "door", "ChannelType": "SINGLE_MASTER",
+        "SingleMasterConfiguration": {"MessageTtlSeconds": 5}, "Tags": [{"Key": "site", "Value": "north"}],
+    });
+    let arn =
+        server.call("createSignalingChannel", asked.clone()).await.done()["ChannelARN"].as_str().unwrap().to_owned();
+    let number: i64 =
+        arn.strip_prefix("arn:aws:kinesisvideo:us-east-1:123456789012:channel/door/").unwrap().parse().unwrap();
+    assert!((before..=common::now().0).contains(&number));
+    let info = described(&server, &arn).await;
+    let version = info["Version"].as_str().unwrap();
+    assert_eq!(version.len(), 20);
+    assert_eq!(
+        info,
+        json!({
+            "ChannelName": "door", "ChannelARN": arn, "ChannelType": "SINGLE_MASTER", "ChannelStatus": "ACTIVE",
+            "CreationTime": number as f64 / 1000.0, "SingleMasterConfiguration": {"MessageTtlSeconds": 5},
+            "Version": version,
+        })
+    );
+    let by_name = server.call("describeSignalingChannel", json!({"ChannelName": "door"})).await.done();
+    assert_eq!(by_name["ChannelInfo"], info);
+    let unnumbered = arn.rsplit_once('/').unwrap().0;
+    assert_eq!(described(&server, unnumbered).await, info);
+
+    let again = server.call("createSignalingChannel", asked).await;
+    assert_eq!(
+        again.refused(),
+        ("400 ResourceInUseException".into(), "there is a signaling channel door already".into())
+    );
+    server.stream("door").await; // Names are unique per type.
+
+    let old = json!({"ChannelARN": of_another_time(&arn)});
+    assert_eq!(server.call("describeSignalingChannel", old.clone()).await.refused().0, NOT_FOUND);
+    assert_eq!(server.call("deleteSignalingChannel", old).await.refused().0, NOT_FOUND);
+    let stale = json!({"ChannelARN": arn, "CurrentVersion": "A".repeat(20)});
+    let (kind, message) = server.call("deleteSignalingChannel", stale).await.refused();
+    assert_eq!(kind, "400 VersionMismatchException");
+    assert!(message.contains(version), "{message}");
+    for wrong in ["", "a-b", &"A".repeat(65)] {
+        let asked = json!({"ChannelARN": arn, "CurrentVersion": wrong});
+        assert_eq!(server.call("deleteSignalingChannel", asked).await.refused().0, INVALID, "{wrong:?}");
+    }
+    let removed =
+        server.call("deleteSignalingChannel", json!({"ChannelARN": arn, "CurrentVersion": version})).await.done();
+    assert_eq!(removed, json!({}));
+    for operation in ["describeSignalingChannel", "deleteSignalingChannel"] {
+        let (kind, message) = server.call(operation, json!({"ChannelARN": arn})).await.refused();
+        assert_eq!((kind.as_str(), message.as_str()), (NOT_FOUND, "there is no signaling channel of this name"));
+    }
+
+    let anew = create(&server, "door").await;
+    assert_ne!(anew, arn);
+    assert_eq!(server.call("describeSignalingChannel", json!({"ChannelARN": arn})).await.refused().0, NOT_FOUND);
+    let info = described(&server, &anew).await;
+    assert_ne!(info["Version"], version);
+    assert_eq!(info["SingleMasterConfiguration"], json!({"MessageTtlSeconds": 60}), "the default");
+    server.call("deleteSignalingChannel", json!({"ChannelARN": anew})).await.done(); // Without a version the latest.
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn channels_outlive_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let arn = create(&server, "door").await;
+    let info = described(&server, &arn).await;
+    server.stop().await;
+    let server = Server::start(data.path()).await;
+    assert_eq!(described(&server, &arn).await, info);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_channel_cannot_be_is_refused_by_member() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let ttl =
+        |seconds: Value| json!({"ChannelName": "door", "SingleMasterConfiguration": {"MessageTtlSeconds": seconds}});
+    let tags: Vec<Value> = (0..51).map(|n| json!({"Key": n.to_string(), "Value": ""})).collect();
+    let tagged = |tags: Value| json!({"ChannelName": "door", "Tags": tags});
+    let mesh = json!({"ChannelName": "door", "ChannelType": "FULL_MESH",
+        "SingleMasterConfiguration": {"MessageTtlSeconds": 60}});
+    let wrong = [
+        (json!({}), "'ChannelName'"),
+        (json!({"ChannelName": ""}), "'ChannelName'"),
+        (json!({"ChannelName": "front door"}), "'ChannelName'"),
+        (json!({"ChannelName": "türe"}), "'ChannelName'"),
+        (json!({"ChannelName": "d".repeat(257)}), "'ChannelName'"),
+        (json!({"ChannelName": "door", "ChannelType": "MESH"}), "[SINGLE_MASTER, FULL_MESH]"),
+        (ttl(json!(4)), "MessageTtlSeconds"),
+        (ttl(json!(121)), "MessageTtlSeconds"),
+        (ttl(json!(-1)), "MessageTtlSeconds"),
+        (ttl(json!("60")), "MessageTtlSeconds"),
+        (tagged(json!([{"Key": "a"}])), "'Tags[0].Value'"),
+        (tagged(json!([{"Key": "", "Value": ""}])), "'Tags[0].Key'"),
+        (tagged(json!([{"Key": "a", "Value": "*"}])), "'Tags[0].Value'"),
+        (tagged(json!({"a": "b"})), "'Tags'"),
+        (mesh, "SingleMasterConfiguration"),
+    ];
+    for (body, said) in wrong {
+        let (kind, message) = server.call("createSignalingChannel", body.clone()).await.refused();
+        assert_eq!(kind, INVALID, "{body}");
+        assert!(message.contains(said), "{body}: {message}");
+    }
+    let (kind, _) = server.call("createSignalingChannel", tagged(json!(tags))).await.refused();
+    assert_eq!(kind, "400 TagsPerResourceExceededLimitException");
+    assert_eq!(
+        server.call("listSignalingChannels", json!({})).await.done(),
+        json!({"ChannelInfoList": []}),
+        "none was made"
+    );
+
+    server.stream("door").await;
+    let stream =
+        server.call("describeStream", json!({"StreamName": "door"})).await.done()["StreamInfo"]["StreamARN"].clone();
+    for body in [json!({}), json!({"ChannelARN": "door"}), json!({"ChannelARN": stream}), json!({"ChannelName": "a b"})]
+    {
+        assert_eq!(server.call("describeSignalingChannel", body.clone()).await.refused().0, INVALID, "{body}");
+    }
+    for body in [json!({}), json!({"ChannelName": "door"}), json!({"ChannelARN": stream}), json!({"ChannelARN": null})]
+    {
+        assert_eq!(server.call("deleteSignalingChannel", body.clone()).await.refused().0, INVALID, "{body}");
+    }
+    for name in ["d", &"d".repeat(256), ".", "A-b_c.9"] {
+        create(&server, name).await;
+    }
+    let mesh =
+        server.call("createSignalingChannel", json!({"ChannelName": "mesh", "ChannelType": "FULL_MESH"})).await.done();
+    let info = described(&server, mesh["ChannelARN"].as_str().unwrap()).await;
+    assert_eq!(info["ChannelType"], "FULL_MESH");
+    assert_eq!(info["SingleMasterConfiguration"], Value::Null);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn channels_are_listed_in_pages() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    for name in ["b", "a", "a2", "a1", "A"] {
+        create(&server, name).await;
+    }
+    let condition = json!({"ComparisonOperator": "BEGINS_WITH", "ComparisonValue": "a"});
+    let (mut infos, mut token) = (Vec::new(), Value::Null);
+    loop {
+        let asked = json!({"MaxResults": 2, "ChannelNameCondition": condition, "NextToken": token});
+        let page = server.call("listSignalingChannels", asked).await.done();
+        let list = page["ChannelInfoList"].as_array().unwrap();
+        assert!(list.len() <= 2);
+        infos.extend(list.clone());
+        token = page["NextToken"].clone();
+        if token.is_null() {
+            break;
+        }
+        for other in [json!({"NextToken": token}), json!({"NextToken": "AAAA", "ChannelNameCondition": condition})] {
+            assert_eq!(server.call("listSignalingChannels", other).await.refused().0, INVALID);
+        }
+        let streams = json!({"NextToken": token, "StreamNameCondition": condition});
+        assert_eq!(server.call("listStreams", streams).await.refused().0, INVALID, "a token of another listing");
+    }
+    let names: Vec<_> = infos.iter().map(|i| i["ChannelName"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "a1", "a2"]);
+    for info in &infos {
+        assert_eq!(*info, described(&server, info["ChannelARN"].as_str().unwrap()).await);
+    }
+    let exact = server.call("listSignalingChannels", json!({"MaxResults": 5})).await.done();
+    assert_eq!(exact["ChannelInfoList"].as_array().unwrap().len(), 5);
+    assert_eq!(exact["NextToken"], Value::Null, "nothing comes after");
+    let wrong = [
+        json!({"MaxResults": 0}),
+        json!({"MaxResults": 10_001}),
+        json!({"MaxResults": "2"}),
+        json!({"ChannelNameCondition": {"ComparisonOperator": "ENDS_WITH", "ComparisonValue": "a"}}),
+        json!({"ChannelNameCondition": {"ComparisonOperator": "BEGINS_WITH", "ComparisonValue": "a b"}}),
+    ];
+    for body in wrong {
+        assert_eq!(server.call("listSignalingChannels", body.clone()).await.refused().0, INVALID, "{body}");
+    }
+    server.stop().await;
+}
+
+/// The `Authorization` of a key that may do what the policy says.
+async fn key(server: &Server, name: &str, policies: &[&str]) -> String {
+    let policies = policies.iter().map(|p| (*p).to_owned()).collect();
+    let new = NewKey { user: name.into(), policies, ..NewKey::default() };
+    let made = create_key(&server.store, new).await.unwrap();
+    basic(&made.access_key_id, &made.secret_access_key)
+}
+
+#[tokio::test]
+async fn a_foreign_channel_does_not_exist() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let foreign = create(&server, "foreign").await;
+    let master = key(&server, "own", &["master"]).await;
+    let as_master = async |operation: &str, body: Value| {
+        server.send("POST", &format!("/{operation}"), &[("authorization", &master)], Some(body)).await
+    };
+    // A device makes its own channel, and sees that one alone.
+    let made = as_master("createSignalingChannel", json!({"ChannelName": "own"})).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let own = made.json()["ChannelARN"].clone();
+    assert_eq!(as_master("describeSignalingChannel", json!({"ChannelARN": own})).await.status, 200);
+    let denied = as_master("createSignalingChannel", json!({"ChannelName": "new"})).await;
+    assert_eq!(denied.refused().0, "403 AccessDeniedException");
+    let denied = as_master("listSignalingChannels", json!({})).await;
+    assert_eq!(denied.refused().0, "403 AccessDeniedException");
+    // What it may describe it may be told of.
+    let (kind, message) = as_master("deleteSignalingChannel", json!({"ChannelARN": own})).await.refused();
+    assert_eq!(kind, "403 AccessDeniedException");
+    assert!(message.contains("kinesisvideo:DeleteSignalingChannel on resource:"), "{message}");
+    // The same words whether it is there or not.
+    for operation in ["describeSignalingChannel", "deleteSignalingChannel"] {
+        let there = as_master(operation, json!({"ChannelARN": foreign})).await.refused();
+        let missing = foreign.replace("foreign", "missing");
+        let missing = as_master(operation, json!({"ChannelARN": missing})).await.refused();
+        assert_eq!(there.0, "403 AccessDeniedException");
+        assert_eq!((there.0, there.1.replace("foreign", "missing")), missing);
+    }
+    assert_eq!(described(&server, &foreign).await["ChannelStatus"], "ACTIVE");
+    server.stop().await;
+}
