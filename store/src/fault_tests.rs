@@ -6,6 +6,7 @@ mod common;
 
 use crate::check::{CheckOptions, check};
 use crate::{Kind, Position, Range, Store};
+use common::sent::*;
 use common::*;
 use media::{FragmentMeta, UnixMillis};
 use std::io::ErrorKind;
@@ -157,4 +158,56 @@ async fn a_deletion_whose_group_failed_is_noted_with_the_next() {
     run.end(dir.path(), &good).await;
     let rebuilt = crate::check::rebuild(dir.path(), &dir.path().join("fresh.sqlite")).unwrap();
     assert_eq!((rebuilt.streams, rebuilt.fragments), (1, 2), "{rebuilt:?}");
+}
+
+#[tokio::test]
+async fn a_copy_that_waits_for_a_commit_which_fails_is_told_so_and_can_be_sent_again() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::Config { commit_interval_ms: 100, ..config(dir.path()) };
+        let store = Store::open(config, system_clock()).await.unwrap();
+        let stream = store.create_stream(&name("gate"), None).await.unwrap();
+        let one = sent(640, T0, 3, 100);
+        let (mut a, mut b) = (stream.verbatim_writer(), stream.verbatim_writer());
+        store.inner.faults.arm("segment.write", 1, kind);
+        let crate::Offer::Sealed(_, first) = send(&mut a, &one).await.unwrap() else { panic!("it is new") };
+        let (_, copy) = send_again(&mut b, &one).await;
+        let errors = [first.wait().await.unwrap_err(), copy.wait().await.unwrap_err()];
+        assert_eq!(errors[0].kind(), errors[1].kind(), "{errors:?}");
+        let again = store_new(&mut b, &one).await;
+        assert!(again.cause.is_some(), "the gap has a cause");
+        assert_eq!(stream.fragments(ALL, Position::Start, 9).await.unwrap(), [again]);
+        store.stop().await.unwrap();
+        assert!(check(dir.path(), CheckOptions::default()).unwrap().is_clean());
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_of_a_range_that_failed_deletes_nothing_or_is_done_by_the_next_start() {
+    for (point, kind, told, left) in [
+        ("segment.write", ErrorKind::StorageFull, Kind::LimitExceeded, 3),
+        ("catalog.commit", ErrorKind::StorageFull, Kind::LimitExceeded, 3),
+        // What stands in the log counts, as fragments do whose commit is in doubt.
+        ("catalog.commit", ErrorKind::Other, Kind::Unavailable, 2),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = Run::new(dir.path()).await;
+        let mut metas = Vec::new();
+        for _ in 0..3 {
+            metas.push(run.write().await.unwrap());
+        }
+        run.fail(point, 1, kind);
+        let stream = run.store.stream(&name("gate")).unwrap();
+        let range = Range { from: metas[1].producer_start, to: metas[1].producer_start.plus(1) };
+        assert_eq!(stream.delete_range(range).await.unwrap_err().kind(), told, "{point}");
+        assert_eq!(stream.fragments(ALL, Position::Start, 9).await.unwrap(), metas, "{point}: nothing is gone yet");
+        run.store.stop().await.unwrap();
+        let store = open(dir.path()).await;
+        let stream = store.stream(&name("gate")).unwrap();
+        assert_eq!(stream.fragments(ALL, Position::Start, 9).await.unwrap().len(), left, "{point}");
+        assert_eq!(stream.delete_range(range).await.unwrap().fragments, left as u64 - 2, "{point}");
+        store.stop().await.unwrap();
+        let report = check(dir.path(), CheckOptions::default()).unwrap();
+        assert!(report.is_clean(), "{point}: {report}");
+    }
 }

@@ -106,6 +106,81 @@ async fn a_deleted_range_is_gone_for_readers_for_good_and_after_a_rebuild() {
     }
 }
 
+/// Where the newest record of a deleted range stands, by the layout in docs/storage.md.
+fn note_of_deletion(data: &Path) -> (i64, i64) {
+    let mut found = None;
+    for file in std::fs::read_dir(data.join("segments")).unwrap() {
+        let path = file.unwrap().path();
+        let id = i64::from_str_radix(path.file_stem().unwrap().to_str().unwrap(), 16).unwrap();
+        let bytes = std::fs::read(path).unwrap();
+        let mut at = 64;
+        while at < bytes.len() {
+            assert_eq!(&bytes[at..at + 4], b"VREC");
+            if bytes[at + 4] == 5 {
+                found = found.max(Some((id, at as i64)));
+            }
+            let len = u32::from_le_bytes(bytes[at + 60..at + 64].try_into().unwrap()) as usize;
+            at += (72 + len).next_multiple_of(8);
+        }
+    }
+    found.unwrap()
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_cut_short_is_finished_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path();
+    let store = open(data).await;
+    let stream = store.create_stream(&name("gate"), None).await.unwrap();
+    let mut metas = Vec::new();
+    for i in 0..10 {
+        metas.push(store_new(&mut stream.verbatim_writer(), &sent(640, T0 + i * 1000, 10, 40)).await);
+    }
+    store.stop().await.unwrap();
+    let (catalog, old) = (data.join("catalog.sqlite"), data.join("old.sqlite"));
+    std::fs::copy(&catalog, &old).unwrap();
+    let store = open(data).await;
+    let stream = store.stream(&name("gate")).unwrap();
+    assert_eq!(stream.delete_range(range(3000, 7000)).await.unwrap().fragments, 4);
+    // Sent again after the deletion: not the deletion's.
+    metas.push(store_new(&mut stream.verbatim_writer(), &sent(640, T0 + 5000, 10, 40)).await);
+    store.stop().await.unwrap();
+    let kept: Vec<_> = metas[..3].iter().chain(&metas[7..]).cloned().collect();
+    let new = std::fs::read(&catalog).unwrap();
+
+    let finished = async |what: &str| {
+        let store = open(data).await;
+        assert_eq!(all_of(&store.stream(&name("gate")).unwrap()).await, kept, "{what}");
+        store.stop().await.unwrap();
+        let report = check(data, CheckOptions::default()).unwrap();
+        assert!(report.is_clean(), "{what}: {report}");
+    };
+    // Killed after the log had it, before the catalog did: the catalog is as it was.
+    std::fs::copy(&old, &catalog).unwrap();
+    finished("noted in the log alone").await;
+
+    // Killed between two batches of rows: some are still there.
+    std::fs::write(&catalog, new).unwrap();
+    let (segment, place) = note_of_deletion(data);
+    let c = rusqlite::Connection::open(&catalog).unwrap();
+    let back = format!(
+        "ATTACH '{}' AS old;
+         INSERT INTO fragments SELECT * FROM old.fragments WHERE producer_start IN ({}, {});
+         UPDATE segments SET rows = rows + 2;
+         INSERT INTO deleted_ranges (stream, from_ms, to_ms, segment, place) VALUES (1, {}, {}, {segment}, {place});",
+        old.display(),
+        T0 + 4000,
+        T0 + 5000,
+        T0 + 3000,
+        T0 + 7000
+    );
+    c.execute_batch(&back).unwrap();
+    c.close().unwrap();
+    let report = check(data, CheckOptions::default()).unwrap();
+    assert!(report.is_clean() && report.remarks.iter().any(|r| r.contains("not deleted whole")), "{report}");
+    finished("rows left").await;
+}
+
 #[tokio::test]
 async fn what_is_complete_goes_and_what_is_still_open_stays() {
     let dir = tempfile::tempdir().unwrap();
