@@ -6,10 +6,7 @@ mod common;
 use common::*;
 use media::{FragmentNumber, HeaderId};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::check::{CheckOptions, check};
 use store::{Config, Offer, Position, Range, Store};
@@ -87,63 +84,27 @@ struct Ack {
 
 /// Runs the child, kills it after a random while, and gives what it acknowledged before.
 fn run_and_kill(data: &Path, round: u64, random: &mut impl FnMut() -> u64) -> Vec<Ack> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(CHILD, format!("{round} {}", data.display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let acks = Arc::new(Mutex::new(Vec::new()));
-    let stdout = BufReader::new(child.stdout.take().unwrap());
-    let seen = acks.clone();
-    let (opened, is_open) = std::sync::mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        for line in stdout.split(b'\n') {
-            let Ok(line) = line else { break };
-            let Ok(line) = String::from_utf8(line) else { break };
-            if line == "open" {
-                let _ = opened.send(());
-            }
-            let words: Vec<&str> = line.split(' ').collect();
-            // A line that the kill cut short lacks words or digits: then its fragment counts as not acknowledged.
-            if let ["ack", stream, number, crc, start] = words[..]
-                && let (Ok(number), 8, 13) = (number.parse(), crc.len(), start.len())
-            {
-                let crc32c = u32::from_str_radix(crc, 16).unwrap();
-                let (stream, start) = (stream.parse().unwrap(), start.parse().unwrap());
-                seen.lock().unwrap().push(Ack { stream, number, crc32c, start });
-            }
-        }
-    });
     // Some are killed while they open, most while they ingest.
-    if round % 6 == 5 {
-        std::thread::sleep(Duration::from_millis(random() % 40));
-    } else {
-        let _ = is_open.recv_timeout(Duration::from_secs(20));
-        std::thread::sleep(Duration::from_micros(random() % 350_000));
-    }
-    let ended = child.try_wait().unwrap();
-    // SIGKILL: nothing of the child runs after it.
-    child.kill().unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(ended.is_none(), "the child ended by itself: {}", String::from_utf8_lossy(&output.stderr));
-    reader.join().unwrap();
-    Arc::try_unwrap(acks).unwrap().into_inner().unwrap()
+    let lines = kill::run_and_kill(CHILD, &format!("{round} {}", data.display()), round % 6 == 5, random);
+    let ack = |line: &String| {
+        let words: Vec<&str> = line.split(' ').collect();
+        // A line that the kill cut short lacks words or digits: then its fragment counts as not acknowledged.
+        if let ["ack", stream, number, crc, start] = words[..]
+            && let (Ok(number), 8, 13) = (number.parse(), crc.len(), start.len())
+        {
+            let crc32c = u32::from_str_radix(crc, 16).unwrap();
+            return Some(Ack { stream: stream.parse().unwrap(), number, crc32c, start: start.parse().unwrap() });
+        }
+        None
+    };
+    lines.iter().filter_map(ack).collect()
 }
 
 #[tokio::test]
 async fn a_killed_store_loses_nothing_that_it_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let mut seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
-    println!("seed {seed}");
-    let mut random = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut random = kill::random();
     let mut acked: Vec<Ack> = Vec::new();
     let mut largest: BTreeMap<usize, FragmentNumber> = BTreeMap::new();
     for round in 0..ROUNDS {
