@@ -206,8 +206,8 @@ async fn what_is_sent_again_after_a_kill_is_there_once_and_what_was_deleted_stay
         let report = check(&data, CheckOptions { payloads: true }).unwrap();
         assert!(report.is_clean(), "round {round}:\n{report}");
         let store = Store::open(child_config(&data), system_clock()).await.unwrap();
-        for s in 0..2 {
-            prove(&store, s, &told, from[s]).await;
+        for (s, from) in from.into_iter().enumerate() {
+            prove(&store, s, &told, from).await;
         }
         store.stop().await.unwrap();
         let report = check(&data, CheckOptions { payloads: false }).unwrap();

@@ -36,7 +36,7 @@ async fn they_come_back_bit_for_bit_from_the_tail_and_after_a_restart() {
         assert_eq!((meta.crc32c, meta.frames, meta.duration_ms), (crc32c::crc32c(&one.bytes()), 10, 1000));
         assert_eq!(meta.producer_start, one.start.producer_start);
         assert_eq!((meta.number.counter(), meta.cause), (i as u64 + 1, (i == 0).then_some(Cause::Start)));
-        prove(&*stream.fragment(meta.number).await.unwrap(), &meta, &one);
+        prove(&stream.fragment(meta.number).await.unwrap(), &meta, &one);
         all.push((meta, one));
     }
     assert_eq!(stream.stats().queued_bytes, 0);
@@ -51,7 +51,7 @@ async fn they_come_back_bit_for_bit_from_the_tail_and_after_a_restart() {
     let store = open(dir.path()).await;
     let stream = store.stream(&name("gate")).unwrap();
     for (meta, one) in &all {
-        prove(&*stream.fragment(meta.number).await.unwrap(), meta, one);
+        prove(&stream.fragment(meta.number).await.unwrap(), meta, one);
     }
     assert_eq!(stream.fragment(other.number).await.unwrap().frames().unwrap().len(), 3);
     store.stop().await.unwrap();
@@ -72,10 +72,10 @@ async fn a_cluster_that_counts_from_its_session_s_start_has_its_frames_on_the_pr
     let one = Sent { start, frames, verbatim };
     let meta = store_new(&mut stream.verbatim_writer(), &one).await;
     assert_eq!((meta.producer_start.0, meta.duration_ms), (T0 + 7000, 500));
-    prove(&*stream.fragment(meta.number).await.unwrap(), &meta, &one);
+    prove(&stream.fragment(meta.number).await.unwrap(), &meta, &one);
     store.stop().await.unwrap();
     let store = open(dir.path()).await;
-    prove(&*store.stream(&name("gate")).unwrap().fragment(meta.number).await.unwrap(), &meta, &one);
+    prove(&store.stream(&name("gate")).unwrap().fragment(meta.number).await.unwrap(), &meta, &one);
     store.stop().await.unwrap();
 }
 
@@ -143,7 +143,7 @@ async fn what_is_not_complete_is_never_seen_and_what_cannot_be_stored_is_refused
     let full = Sent { verbatim: full, ..one.clone() };
     let meta = store_new(&mut writer, &full).await;
     assert_eq!((meta.lead_bytes as usize, meta.duration_ms), (MAX_LEAD_BYTES, 60_000));
-    prove(&*stream.fragment(meta.number).await.unwrap(), &meta, &full);
+    prove(&stream.fragment(meta.number).await.unwrap(), &meta, &full);
     store.delete_stream(&name("gate")).await.unwrap();
     assert_eq!(send(&mut writer, &one).await.err().unwrap().kind(), Kind::NotFound);
     store.stop().await.unwrap();
