@@ -13,7 +13,7 @@ use crate::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
-    http::Method,
+    http::{Method, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{MethodRouter, delete, get, patch, post},
@@ -132,6 +132,9 @@ const ROUTES: &[Route] = &[
         post(alerts::redrive)
     }),
     route(Method::GET, "/v1/events", Action::named("vidicon:ReadEvents"), || get(events::stream)),
+    // The page, and STS, which looks at actions of its own.
+    route(Method::GET, "/", Action::PAGE, || get(aws::sts::get)),
+    operation("STS", "/", Action::named("sts:GetCallerIdentity"), || post(aws::sts::post)),
 ];
 
 /// Every operation, of the native API and of the AWS surface.
@@ -160,8 +163,9 @@ pub(crate) fn is_public(method: &Method, path: &str) -> bool {
 }
 
 /// Whether an operation is open without credentials, and knows whose they are where there are some.
-pub(crate) fn is_optional(method: &Method, path: &str) -> bool {
-    plain(method, path).is_some_and(|r| r.action.is_optional())
+pub(crate) fn is_optional(parts: &Parts) -> bool {
+    let Parts { method, uri, headers, .. } = parts;
+    aws::sts::is_asked(method, uri, headers) || plain(method, uri.path()).is_some_and(|r| r.action.is_optional())
 }
 
 /// Whether a request is for an operation of the AWS surface.

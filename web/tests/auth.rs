@@ -42,6 +42,10 @@ async fn every_route_refuses_no_credentials_and_foreign_playback_tokens() {
                 assert_eq!(answer.status, 403, "{method} {path} without credentials");
                 assert_eq!(answer.header("x-amzn-errortype"), "MissingAuthenticationTokenException");
             }
+            (false, "/") => {
+                assert_eq!(answer.status, 401, "{method} {path} without credentials");
+                assert!(answer.header("content-type").starts_with("text/html"), "the page to sign in on");
+            }
             (false, _) => {
                 assert_eq!(answer.status, 401, "{method} {path} without credentials");
                 assert_eq!(answer.code(), "unauthorized");

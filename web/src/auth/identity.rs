@@ -119,7 +119,8 @@ impl Identity {
         named.map(String::as_str).or_else(of_arn).or_else(of_session)
     }
 
-    fn context(&self, resource: &Resource, around: &Around, now: UnixMillis) -> Context {
+    /// What conditions and variables of policies can ask for when it asks for something.
+    pub(crate) fn context(&self, resource: &Resource, around: &Around, now: UnixMillis) -> Context {
         let mut context = Context::default();
         for (key, value) in &self.variables {
             context.set(key, value.as_str());

@@ -202,9 +202,7 @@ pub(crate) async fn authenticate(State(shared): State<Arc<Shared>>, request: Req
         }
     };
     match found {
-        Ok((None, ..)) if !routes::is_optional(&parts.method, parts.uri.path()) => {
-            refuse(&shared, &parts, Refusal::Missing, is_signed)
-        }
+        Ok((None, ..)) if !routes::is_optional(&parts) => refuse(&shared, &parts, Refusal::Missing, is_signed),
         Ok((principal, region, body)) => {
             let around = around(&parts.headers, address, region);
             parts.extensions.insert(around);

@@ -1,10 +1,10 @@
 //! How a request is told that its credentials do not hold: in the form of the surface that it was meant for.
 
 use super::{identities::Nobody, sigv4::Fault};
-use crate::{error::Error, routes};
+use crate::{aws::sts, error::Error, routes};
 use axum::{
     Json,
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -24,14 +24,9 @@ pub(super) enum Style {
 impl Style {
     /// By how the request came: its path, its form, its signature.
     pub(super) fn of(parts: &Parts, signed: bool) -> Style {
-        let form = |headers: &HeaderMap| {
-            let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-            kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
-        };
-        let path = parts.uri.path();
         match () {
-            () if path == "/" && form(&parts.headers) => Style::Xml,
-            () if signed || routes::is_operation(&parts.method, path) => Style::Json,
+            () if sts::is_asked(&parts.method, &parts.uri, &parts.headers) => Style::Xml,
+            () if signed || routes::is_operation(&parts.method, parts.uri.path()) => Style::Json,
             () => Style::Native,
         }
     }
@@ -147,15 +142,7 @@ impl Refusal {
                 let kind = HeaderValue::from_static(json_name);
                 (status, [("x-amzn-errortype", kind)], Json(json!({"Message": message}))).into_response()
             }
-            Style::Xml => {
-                let kind = if status.is_server_error() { "Receiver" } else { "Sender" };
-                let body = format!(
-                    "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <Error>\n    <Type>{kind}</Type>\n    \
-                     <Code>{xml_name}</Code>\n    <Message>{}</Message>\n  </Error>\n  <RequestId>{id}</RequestId>\n</ErrorResponse>\n",
-                    escaped(&message)
-                );
-                (status, [(header::CONTENT_TYPE, "text/xml")], body).into_response()
-            }
+            Style::Xml => sts::refusal(status, xml_name, &message, &id),
         };
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&id) {
@@ -166,21 +153,4 @@ impl Refusal {
         }
         response
     }
-}
-
-/// Text within XML. What XML cannot hold at all (control characters) is left out.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' => out.push(c),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -6,7 +6,7 @@ use super::{
     refusal::Refusal,
     sigv4::{self, Fault, Signed},
 };
-use crate::{error::Error, routes};
+use crate::{aws, error::Error, routes};
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -61,6 +61,10 @@ impl Auth {
         if !SERVICES.contains(&signed.service.as_str()) {
             let text =
                 format!("Credential should be scoped to correct service: 'kinesisvideo', not '{}'.", signed.service);
+            return Err(Fault::Scope(text).into());
+        }
+        if aws::sts::is_asked(&parts.method, &parts.uri, &parts.headers) && signed.service != "sts" {
+            let text = format!("Credential should be scoped to correct service: 'sts', not '{}'.", signed.service);
             return Err(Fault::Scope(text).into());
         }
         sigv4::check_time(&signed, now)?;

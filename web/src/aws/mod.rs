@@ -21,6 +21,7 @@ mod get_media;
 pub(crate) mod json;
 pub(crate) mod paging;
 pub(crate) mod records;
+pub(crate) mod sts;
 pub(crate) mod tags;
 pub(crate) mod target;
 

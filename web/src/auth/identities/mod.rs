@@ -204,6 +204,27 @@ impl Identities {
         })
     }
 
+    /// The owner of the root credentials, as policies see them.
+    pub(crate) fn root_identity(&self) -> Identity {
+        Identity {
+            access_key_id: self.root_id.clone(),
+            arn: format!("arn:aws:iam::{}:root", self.account),
+            user_id: self.account.clone(),
+            policies: presets::policy("admin").into_iter().collect(),
+            session_policies: None,
+            tags: Tags::new(),
+            expires_at: None,
+            variables: Default::default(),
+            session: None,
+            claims: None,
+        }
+    }
+
+    /// Whether the catalog holds a policy of this name.
+    pub(crate) async fn has_policy(&self, name: &str) -> Result<bool, store::Error> {
+        Ok(check_name("policy", name).is_ok() && self.store.document(POLICY, name).await?.is_some())
+    }
+
     /// A role by its name.
     pub(crate) async fn role(&self, name: &str) -> Result<Option<Role>, store::Error> {
         if check_name("role", name).is_err() {
@@ -235,18 +256,7 @@ impl Identities {
             return Err(Nobody::Expired);
         }
         let mut identity = match &claims.of {
-            Of::Root => Identity {
-                access_key_id: access_key_id.to_owned(),
-                arn: format!("arn:aws:iam::{}:root", self.account),
-                user_id: self.account.clone(),
-                policies: presets::policy("admin").into_iter().collect(),
-                session_policies: None,
-                tags: Tags::new(),
-                expires_at: None,
-                variables: Default::default(),
-                session: None,
-                claims: None,
-            },
+            Of::Root => self.root_identity(),
             Of::Key => {
                 let (id, key) = issuer.as_ref().ok_or(Nobody::Unknown)?;
                 self.of_key(id, key).await?
