@@ -146,6 +146,7 @@ impl Running {
             root: running.credentials.root.clone(),
             http: config.http.clone(),
             aws: config.aws.clone(),
+            putmedia: config.putmedia.clone(),
         };
         let Stage { stop, tasks } = &running.surface;
         web::serve(app, listener, stop.clone(), tasks).await.map_err(Failure::other)?;

@@ -32,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) detection: ml::Config,
     pub(crate) http: web::HttpConfig,
     pub(crate) aws: web::AwsConfig,
+    pub(crate) putmedia: ingest::putmedia::Config,
     pub(crate) cameras: Vec<CameraEntry>,
     pub(crate) rules: Vec<RuleEntry>,
     pub(crate) targets: Vec<TargetEntry>,
@@ -50,6 +51,7 @@ impl Default for Config {
             detection: Default::default(),
             http: Default::default(),
             aws: Default::default(),
+            putmedia: Default::default(),
             cameras: Vec::new(),
             rules: Vec::new(),
             targets: Vec::new(),
@@ -258,6 +260,7 @@ impl Config {
         }
         self.http.check().or_else(error)?;
         self.aws.check().or_else(error)?;
+        self.putmedia.check().or_else(error)?;
         let store = &self.store;
         if !(1..=60_000).contains(&store.commit_interval_ms) {
             return error(format!(

@@ -114,6 +114,115 @@ def mkv_parse_rate(args):
     return row(rates["core"], "GB/s", rates["crc32c"], "at least 1 GB/s", rates["core"] >= 1, note.format(**rates))
 
 
+def put_media(*arguments, **more):
+    """The producers of the bench (web/examples/put_media.rs)."""
+    built = subprocess.run(["cargo", "build", "-q", "--release", "--locked", "-p", "vidicon-web", "--example", "put_media"], cwd=ROOT,
+                           capture_output=True, text=True)
+    if built.returncode:
+        raise RuntimeError(built.stderr[-2000:])
+    return subprocess.Popen([ROOT / "target/release/examples/put_media", *map(str, arguments)], stdout=subprocess.PIPE, text=True,
+                            env={**os.environ, **Server.credentials}, **more)
+
+
+def result(process):
+    out, _ = process.communicate(timeout=600)
+    if process.returncode:
+        raise RuntimeError(f"the producers failed: {out}")
+    said = json.loads(out.strip().splitlines()[-1])
+    if said["errors"]:
+        raise RuntimeError(f"refused: {said['errors'][0]}")
+    return said
+
+
+def server_with_streams(count):
+    server = Server([])
+    if put_media("streams", f"{server.folder.name}/data", count).wait():
+        raise RuntimeError("the streams could not be made")
+    return server
+
+
+def putmedia_cpu_per_gb(args):
+    """CPU of the server for what one producer sends as fast as it can."""
+    gigabytes = max(1.0, args.seconds / 4)
+
+    def cost(pid, address):
+        before = cpu_seconds(pid)
+        sent = result(put_media("flood", address, gigabytes))["bytes"]
+        return (cpu_seconds(pid) - before) / (sent / 1e9)
+
+    ours, theirs = [], []
+    for _ in range(3):  # alternating, so that the machine's moods hit both
+        with tempfile.TemporaryDirectory(dir=os.environ.get("VIDICON_BENCH_DIR")) as folder:
+            sink = put_media("sink", f"{folder}/body")
+            try:
+                theirs.append(cost(sink.pid, sink.stdout.readline().strip()))
+            finally:
+                sink.kill()
+                sink.wait()
+        with server_with_streams(1) as server:
+            ours.append(cost(server.pid, server.url.removeprefix("http://")))
+    value, baseline = statistics.median(ours), statistics.median(theirs)
+    return row(value, "CPU seconds a GB", baseline, "at most 1.5 of a bare handler", value <= 1.5 * baseline,
+               "baseline: an axum handler that appends the body to a file and syncs it once")
+
+
+def healthz_p99(server, seconds):
+    took, until = [], time.time() + seconds
+    while time.time() < until:
+        began = time.time()
+        server.get("/healthz")
+        took.append((time.time() - began) * 1000)
+        time.sleep(0.02)
+    return sorted(took)[int(len(took) * 0.99)]
+
+
+SESSIONS = 500
+INTERVAL_MS = 200  # the default of store.commit_interval_ms
+loads = {}
+
+
+def put_media_load(args):
+    """Five hundred producers of 1 Mbit/s, measured once for the rows that look at it."""
+    if "load" not in loads:
+        seconds = int(max(20, args.seconds))
+        with server_with_streams(SESSIONS) as server:
+            time.sleep(2)
+            base = rss_bytes(server.pid)
+            producers = put_media("many", server.url.removeprefix("http://"), SESSIONS, seconds, 1000)
+            time.sleep(seconds / 4)
+            healthz = healthz_p99(server, seconds / 4)
+            before, began = cpu_seconds(server.pid), time.time()
+            time.sleep(seconds / 4)
+            cpu = (cpu_seconds(server.pid) - before) / (time.time() - began)
+            metrics, rss = server.metrics(), rss_bytes(server.pid)
+            total = lambda name: sum(v for k, v in metrics.items() if k.startswith(name))
+            if total("vidicon_put_media_active_connections") != SESSIONS:
+                raise RuntimeError("not all sessions are open")
+            held = (rss - base - total("vidicon_tail_bytes")) / SESSIONS
+            loads["load"] = dict(result(producers), held=held, cpu=cpu, healthz=healthz)
+    return loads["load"]
+
+
+def putmedia_500_sessions(args):
+    r = put_media_load(args)
+    value, baseline = r["held"] / 1024, r["fragment_bytes"] / 1024
+    return row(value, "KiB a session", baseline, "at most 1.5 of its largest fragment", value <= 1.5 * baseline,
+               f"500 sessions of 1 Mbit/s take {r['cpu']:.2f} cores; memory without the tail; baseline: the fragment's bytes")
+
+
+def ack_buffering_p99(args):
+    r = put_media_load(args)
+    return row(r["buffering_ms"]["p99"], "ms", r["healthz"], "at most 50 ms", r["buffering_ms"]["p99"] <= 50,
+               "from sending a cluster's head to reading its BUFFERING; baseline: GET /healthz, p99, on a new connection under the same load")
+
+
+def ack_persisted_p99(args):
+    r = put_media_load(args)
+    limit = INTERVAL_MS + 50
+    return row(r["persisted_ms"]["p99"], "ms", INTERVAL_MS, "within the commit interval + 50 ms", r["persisted_ms"]["p99"] <= limit,
+               "from sending what ends a fragment to reading its PERSISTED; baseline: the commit interval")
+
+
 def commit_latency_p99(args):
     r = example("vidicon-store", "commit_latency", str(args.seconds))
     limit = r["commit_interval_ms"] + 50
@@ -149,6 +258,10 @@ ROWS = {
     "record_camera_cpu_50": record_camera_cpu(50),
     "record_camera_rss_50": record_camera_rss_50,
     "mkv_parse_rate": mkv_parse_rate,
+    "putmedia_cpu_per_gb": putmedia_cpu_per_gb,
+    "putmedia_500_sessions": putmedia_500_sessions,
+    "ack_buffering_p99": ack_buffering_p99,
+    "ack_persisted_p99": ack_persisted_p99,
     "commit_latency_p99": commit_latency_p99,
     "whep_first_picture_p95": whep_first_picture_p95,
     "detect_rate_vs_ort": detect_rate_vs_ort,

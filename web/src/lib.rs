@@ -18,6 +18,7 @@ mod events;
 mod extract;
 mod health;
 mod hls;
+mod linger;
 mod page;
 mod routes;
 mod rules;
@@ -78,4 +79,6 @@ pub struct App {
     pub http: HttpConfig,
     /// Settings of its AWS part.
     pub aws: AwsConfig,
+    /// Settings of PutMedia.
+    pub putmedia: ingest::putmedia::Config,
 }

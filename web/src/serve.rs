@@ -1,7 +1,9 @@
 //! The listener: accepts, serves HTTP/1.1 and HTTP/2 on each connection, and stops in order.
 
 use crate::{
-    App, routes,
+    App,
+    linger::Lingering,
+    routes,
     slots::{Slot, Slots},
     state::Shared,
 };
@@ -20,7 +22,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -49,6 +51,20 @@ const MOST_CONNECTIONS: usize = 2048;
 const HEAD_BYTES: usize = 64 << 10;
 /// Histograms of the metrics are folded, and media that clients leave lying is given up, this often.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What a connection takes of the listener's bounds; in the extensions of its requests.
+#[derive(Clone)]
+pub(crate) struct Seat(Arc<Mutex<Option<(OwnedSemaphorePermit, Slot)>>>);
+
+impl Seat {
+    fn new(permit: OwnedSemaphorePermit, slot: Slot) -> Self {
+        Seat(Arc::new(Mutex::new(Some((permit, slot)))))
+    }
+    /// The connection counts no more: what it is for is bounded elsewhere, and by who sends it rather than from where.
+    pub(crate) fn leave(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
 
 /// The two ends of the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +111,7 @@ pub async fn serve(
 ) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let metrics = app.metrics.clone();
-    let shared = Shared::open(app, stop.clone()).await.map_err(io::Error::other)?;
+    let shared = Shared::open(app, stop.clone(), tasks.clone()).await.map_err(io::Error::other)?;
     let task =
         AcceptTask { listener, router: routes::router(shared.clone()), stop: stop.clone(), tasks: tasks.clone() };
     tasks.spawn(task.run().instrument(info_span!("http", %address)));
@@ -126,7 +142,7 @@ impl AcceptTask {
             let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await else { break };
             match accepted {
                 Ok((stream, peer)) => match slots.take(peer.ip()) {
-                    Some(slot) => self.spawn(stream, peer, (permit, slot)),
+                    Some(slot) => self.spawn(stream, peer, Seat::new(permit, slot)),
                     None => {
                         metrics::counter!("vidicon_http_connections_refused_total").increment(1);
                         debug!(%peer, "connection refused: its address has too many");
@@ -142,13 +158,14 @@ impl AcceptTask {
         info!("no more connections are accepted");
     }
 
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, held: (OwnedSemaphorePermit, Slot)) {
-        let (router, stop) = (self.router.clone(), self.stop.clone());
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
+        let (router, stop, tasks) = (self.router.clone(), self.stop.clone(), self.tasks.clone());
         let task = async move {
-            if let Err(error) = connection(stream, peer, router, stop, HEAD_TIMEOUT, IDLE_TIMEOUT).await {
+            let given = Given { router, seat: seat.clone(), stop, tasks };
+            if let Err(error) = connection(stream, peer, given, HEAD_TIMEOUT, IDLE_TIMEOUT).await {
                 debug!(%error, "connection ended");
             }
-            drop(held);
+            seat.leave();
         };
         self.tasks.spawn(task.instrument(tracing::debug_span!("connection", %peer)));
     }
@@ -203,22 +220,36 @@ impl hyper::body::Body for Answer {
     }
 }
 
+/// What a connection is served with.
+struct Given {
+    router: Router,
+    seat: Seat,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
-    stop: CancellationToken,
+    given: Given,
     head_timeout: Duration,
     idle_timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let ends = Ends { peer, local: stream.local_addr()? };
     let (used, cut) = (Arc::new(Use::default()), Cut::default());
+    let Given { router, seat, stop, tasks } = given;
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         let open = Open::of(&used);
         request.extensions_mut().insert(ends);
+        request.extensions_mut().insert(seat.clone());
         request.extensions_mut().insert(cut.clone());
-        let answer = router.clone().oneshot(request.map(Body::new));
+        // Whoever sends for ever must be able to read that nobody wants it.
+        let is_endless = routes::streams_body(request.method(), request.uri().path());
+        let answer = router.clone().oneshot(request.map(|body| match is_endless {
+            true => Body::new(Lingering::new(body, tasks.clone())),
+            false => Body::new(body),
+        }));
         async move { answer.await.map(|answer| answer.map(|body| Body::new(Answer { body, _open: open }))) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -278,13 +309,19 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(200);
 
+    fn given(router: Router, peer: SocketAddr) -> Given {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let seat = Seat::new(permit, Arc::new(Slots::default()).take(peer.ip()).unwrap());
+        Given { router, seat, stop: CancellationToken::new(), tasks: TaskTracker::new() }
+    }
+
     /// What the server answers to these bytes until it closes the connection.
     async fn answer_to(bytes: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let serving = connection(stream, peer, router, CancellationToken::new(), SHORT, SHORT);
+        let serving = connection(stream, peer, given(router, peer), SHORT, SHORT);
         client.write_all(bytes).await.unwrap();
         let read = async {
             let mut text = String::new();
@@ -316,7 +353,7 @@ mod tests {
         let router = Router::new().route("/", get(slow));
         let server = tokio::spawn(async move {
             let (stream, peer) = listener.accept().await.unwrap();
-            connection(stream, peer, router, CancellationToken::new(), SHORT, SHORT).await.map_err(|e| e.to_string())
+            connection(stream, peer, given(router, peer), SHORT, SHORT).await.map_err(|e| e.to_string())
         });
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut client, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();

@@ -3,7 +3,7 @@
 use crate::{
     App,
     auth::{Auth, access::Door},
-    aws::Surface,
+    aws::{Surface, put_media::Sessions},
     body::Sending,
     hls,
     page::Page,
@@ -12,7 +12,7 @@ use crate::{
 use media::UnixMillis;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Event streams open at a time.
 const MOST_EVENT_STREAMS: usize = 128;
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) auth: Auth,
     pub(crate) aws: Surface,
+    pub(crate) put_media: Sessions,
     pub(crate) hls: hls::Shared,
     /// Media on its way to clients.
     pub(crate) sending: Sending,
@@ -37,18 +38,22 @@ pub(crate) struct Shared {
     /// A permit for each probe of a camera under way.
     pub(crate) probes: Semaphore,
     pub(crate) stop: CancellationToken,
+    /// Tasks that outlive the request they came by.
+    pub(crate) tasks: TaskTracker,
     pub(crate) started_at: UnixMillis,
 }
 
 impl Shared {
-    pub(crate) async fn open(app: App, stop: CancellationToken) -> Result<Arc<Self>, store::Error> {
+    pub(crate) async fn open(app: App, stop: CancellationToken, tasks: TaskTracker) -> Result<Arc<Self>, store::Error> {
         let auth = Auth::open(&app.store, &app.root, &app.aws.account().id).await?;
         let aws = Surface::open(&app)?;
+        let put_media = Sessions::new(app.putmedia.clone());
         let started_at = app.store.now();
         Ok(Arc::new(Shared {
             door: Door::new(app),
             auth,
             aws,
+            put_media,
             hls: hls::Shared::default(),
             sending: Sending::default(),
             viewers: Viewers::default(),
@@ -57,6 +62,7 @@ impl Shared {
             event_streams: Arc::new(Semaphore::new(MOST_EVENT_STREAMS)),
             probes: Semaphore::new(MOST_PROBES),
             stop,
+            tasks,
             started_at,
         }))
     }

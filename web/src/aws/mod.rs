@@ -7,6 +7,7 @@
 //! gives [`Json`] or [`Error`]; [`dress`] then adds what every answer has. Errors of the rest of the crate may pass
 //! through: they become exceptions on the way out.
 
+mod ack_body;
 mod archive;
 pub(crate) mod arn;
 mod channels;
@@ -20,6 +21,7 @@ mod fragments_body;
 mod get_media;
 pub(crate) mod json;
 pub(crate) mod paging;
+pub(crate) mod put_media;
 pub(crate) mod records;
 pub(crate) mod sts;
 pub(crate) mod tags;
@@ -51,7 +53,8 @@ pub(crate) const BODY_BYTES: usize = 1 << 20;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The operations, by service.
-pub(crate) const ROUTES: &[&[Route]] = &[control::ROUTES, channels::ROUTES, get_media::ROUTES, archive::ROUTES];
+pub(crate) const ROUTES: &[&[Route]] =
+    &[control::ROUTES, channels::ROUTES, put_media::ROUTES, get_media::ROUTES, archive::ROUTES];
 
 /// What the handlers of this surface share.
 pub(crate) struct Surface {

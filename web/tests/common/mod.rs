@@ -25,6 +25,8 @@ use store::{Offer, Store, Stream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub mod push;
+
 pub const KEY: &str = "root";
 pub const SECRET: &str = "canary-secret-of-root";
 
@@ -50,6 +52,14 @@ impl Server {
         Self::start_with(data, secret, web::AwsConfig::default()).await
     }
     pub async fn start_with(data: &Path, secret: &str, aws: web::AwsConfig) -> Server {
+        Self::start_under(data, secret, aws, Default::default()).await
+    }
+    pub async fn start_under(
+        data: &Path,
+        secret: &str,
+        aws: web::AwsConfig,
+        putmedia: ingest::putmedia::Config,
+    ) -> Server {
         let config = store::Config { data: data.to_owned(), commit_interval_ms: 20, ..store::Config::default() };
         let ahead_ms = Arc::new(AtomicI64::new(0));
         let ahead = ahead_ms.clone();
@@ -64,7 +74,7 @@ impl Server {
         let root = web::Root { access_key_id: KEY.into(), secret_access_key: secret.into() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = web::HttpConfig::default();
-        let app = web::App { store: store.clone(), cameras, peers, metrics, root, http, aws };
+        let app = web::App { store: store.clone(), cameras, peers, metrics, root, http, aws, putmedia };
         let address = web::serve(app, listener, stop.clone(), &tasks).await.unwrap();
         Server { address, store, stop, tasks, ahead_ms }
     }

@@ -1,0 +1,195 @@
+//! A producer that sends again what it was not told is kept, against a server that is killed again and again.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::{KEY, SECRET, Server, basic, serve, wait};
+use media::StreamName;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const KILLS: u64 = 12;
+const T0: u64 = 1_795_404_896_000;
+/// Time codes that were said to be persisted, and the numbers of their fragments.
+type Persisted = Arc<Mutex<BTreeMap<u64, String>>>;
+
+fn element(id: &[u8], payload: &[u8]) -> Vec<u8> {
+    let size = (payload.len() as u64 | 1 << 56).to_be_bytes();
+    [id, &size, payload].concat()
+}
+
+/// The cluster of this number: half a second of five frames, all of its own bytes.
+fn cluster(n: u64) -> Vec<u8> {
+    let timecode = T0 + n * 500;
+    let mut bytes = [&[0x1f, 0x43, 0xb6, 0x75, 0xff][..], &element(&[0xe7], &timecode.to_be_bytes())].concat();
+    for frame in 0..5u64 {
+        let at = (frame * 100) as i16;
+        let key = if frame == 0 { 0x80 } else { 0 };
+        let data: Vec<u8> = (0..4000 + n * 7).map(|i| (i * (n + 3) + frame) as u8).collect();
+        bytes.extend(element(&[0xa3], &[&[0x81, at.to_be_bytes()[0], at.to_be_bytes()[1], key][..], &data].concat()));
+    }
+    bytes
+}
+
+fn header() -> Vec<u8> {
+    let track = media::Track {
+        number: 1,
+        kind: media::TrackKind::Data,
+        codec_id: "D_TEST".into(),
+        codec_private: Default::default(),
+        size: None,
+        audio: None,
+    };
+    media::mkv::write_header(&[track]).bytes.to_vec()
+}
+
+fn make_stream(data: &Path) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let config = store::Config { data: data.to_owned(), ..store::Config::default() };
+        let store = store::Store::open(config, Arc::new(|| media::UnixMillis(1))).await.unwrap();
+        store.create_stream(&"gate".parse::<StreamName>().unwrap(), None).await.unwrap();
+        store.stop().await.unwrap();
+    });
+}
+
+/// Begins a session, and collects what is persisted until the answer or the connection ends.
+fn begin(url: &str, persisted: &Persisted) -> (TcpStream, std::thread::JoinHandle<()>) {
+    let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST /putMedia HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\ntransfer-encoding: chunked\r\nx-amzn-stream-name: gate\r\nx-amzn-fragment-timecode-type: ABSOLUTE\r\n\r\n",
+        basic(KEY, SECRET)
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    let (read, persisted) = (socket.try_clone().unwrap(), persisted.clone());
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(read).lines().map_while(Result::ok) {
+            let Ok(ack) = serde_json::from_str::<Value>(&line) else { continue };
+            if ack["EventType"] == "PERSISTED" {
+                let number = ack["FragmentNumber"].as_str().unwrap().to_owned();
+                let earlier =
+                    persisted.lock().unwrap().insert(ack["FragmentTimecode"].as_u64().unwrap(), number.clone());
+                assert!(earlier.is_none_or(|earlier| earlier == number), "one fragment, one number");
+            }
+            if line == "0" {
+                break;
+            }
+        }
+    });
+    (socket, reader)
+}
+
+fn send(socket: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    socket.write_all(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
+}
+
+#[test]
+fn what_was_persisted_survives_kills_and_what_is_sent_again_is_kept_once() {
+    let folder = tempfile::tempdir().unwrap();
+    make_stream(folder.path());
+    let persisted = Persisted::default();
+    let mut sent = 0;
+    for round in 0..=KILLS {
+        let mut server = Server::start(serve(folder.path()));
+        let (mut socket, reader) = begin(&server.url, &persisted);
+        send(&mut socket, &header()).unwrap();
+        // All that it was not told is kept, as the C SDK does, and one that it was.
+        let kept = (0..).find(|n| !persisted.lock().unwrap().contains_key(&(T0 + n * 500))).unwrap();
+        let last = sent.max(kept) + 6;
+        for n in kept.saturating_sub(1)..last {
+            for piece in cluster(n).chunks(5000) {
+                // Pieces end anywhere, and so does the server.
+                if send(&mut socket, piece).is_err() {
+                    break;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        sent = last;
+        if round == KILLS {
+            socket.write_all(b"0\r\n\r\n").unwrap();
+            reader.join().unwrap();
+            compare(&server, &persisted.lock().unwrap(), sent);
+            break;
+        }
+        // Somewhere in the life of a commit.
+        std::thread::sleep(Duration::from_millis(round * 37 % 400));
+        send(&mut socket, &cluster(sent)[..3000]).unwrap();
+        server.child.kill().unwrap();
+        wait(&mut server.child, Duration::from_secs(5)).unwrap();
+        reader.join().unwrap();
+    }
+    let check = Command::new(env!("CARGO_BIN_EXE_vidicon"))
+        .args(["check", "--deep", "--data"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{said}");
+}
+
+/// Each fragment is there once, under the number that its producer was told, byte for byte.
+fn compare(server: &Server, persisted: &BTreeMap<u64, String>, sent: u64) {
+    assert_eq!(persisted.len() as u64, sent, "all is persisted at last");
+    let listed = server.get("/v1/streams/gate/fragments?from=0&to=99999999999999&limit=1000");
+    let listed = listed["fragments"].as_array().unwrap();
+    let of = |f: &Value| (f["producer_start"].as_u64().unwrap(), f["number"].as_str().unwrap().to_owned());
+    let shown: Vec<_> = listed.iter().map(of).collect();
+    assert_eq!(shown, persisted.clone().into_iter().collect::<Vec<_>>());
+    for (n, (_, number)) in persisted.iter().enumerate() {
+        let (status, mkv) = server.bytes("GET", &format!("/v1/streams/gate/fragments/{number}"), None);
+        assert_eq!(status, 200);
+        assert!(mkv.ends_with(&cluster(n as u64)), "fragment {number} is not what was sent");
+    }
+    // The figures of the last session.
+    let (_, text) = server.bytes("GET", "/metrics", None);
+    let text = String::from_utf8(text).unwrap();
+    let figure = |name: &str| {
+        let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(figure("vidicon_put_media_requests_total"), 1.0);
+    assert_eq!(figure("vidicon_put_media_success_total"), 1.0);
+    assert_eq!(figure("vidicon_put_media_active_connections"), 0.0);
+    let fragments = figure("vidicon_put_media_incoming_fragments_total");
+    assert!(fragments >= 7.0 && figure("vidicon_put_media_incoming_frames_total") == fragments * 5.0);
+    assert!(figure("vidicon_put_media_duplicate_fragments_total") >= 1.0);
+    assert!(figure("vidicon_put_media_incoming_bytes_total") > fragments * 20_000.0);
+    for histogram in ["buffering_ack", "received_ack", "persisted_ack", "fragment_ingestion"] {
+        assert!(figure(&format!("vidicon_put_media_{histogram}_seconds_count")) >= fragments - 1.0, "{histogram}");
+    }
+}
+
+#[test]
+fn the_shared_producer_is_told_of_each_fragment() {
+    let Some(shared) = common::shared() else { return };
+    let python = std::env::var("VIDICON_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = Command::new(&python).args(["-c", "import botocore"]).output();
+    if !has.is_ok_and(|out| out.status.success()) {
+        return eprintln!("skipped: {python} has no package botocore");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    make_stream(folder.path());
+    let server = Server::start(serve(folder.path()));
+    for (payload, timecodes) in [("empty", "ABSOLUTE"), ("unsigned", "RELATIVE")] {
+        let out = Command::new(&python)
+            .arg(shared.join("tools/putmedia.py"))
+            .args(["--resolve", "--expect", "--stream", "gate", "--key", KEY, "--secret", SECRET])
+            .args(["--endpoint", &server.url, "--payload", payload, "--timecodes", timecodes, "--file"])
+            .arg(shared.join("kvs/fixtures/kvssink-h264-session.mkv"))
+            .output();
+        let out = out.unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let said: Value = serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&out.stderr)));
+        assert_eq!(said["status"], "HTTP/1.1 200 OK", "{said}");
+        assert_eq!(said["acks"], json!({"BUFFERING": 18, "RECEIVED": 18, "PERSISTED": 18}), "{said}");
+        assert_eq!((&said["ack_errors"], &said["send_error"]), (&json!([]), &Value::Null), "{said}");
+    }
+}
