@@ -1,8 +1,8 @@
 //! The body of an answer that sends fragment after fragment, at the pace of its client.
 //!
-//! It holds one fragment at a time, in the room that all media on its way to clients shares; while there is none it waits.
-//! A client that reads slowly is given older fragments, from the disk, and misses none. One that reads nothing at all while
-//! it holds a fragment loses its connection after a minute, and goes on with the continuation token of what it has.
+//! It holds the fragment that is being sent and the next one, in the room that all such bodies share; while there is none it
+//! waits. A client that reads slowly is given older fragments, from the disk, and misses none. One that reads nothing at all
+//! while there is something to send loses its connection after a minute, and goes on with the continuation token of what it has.
 
 use super::fragments::{self, Fault, Form, Pieces};
 use crate::{
@@ -16,7 +16,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use media::{FragmentMeta, Header, HeaderId, mkv};
+use futures_util::{
+    StreamExt,
+    future::poll_immediate,
+    stream::{BoxStream, unfold},
+};
+use media::{Fragment, FragmentMeta, Header, HeaderId, mkv};
 use std::{future::Future, io, sync::Arc, time::Duration};
 use store::{Kind, Stream};
 use tokio::time::timeout;
@@ -39,19 +44,83 @@ pub(crate) enum Next {
 
 /// Says which fragments, in which order.
 pub(crate) trait Source: Send + 'static {
-    /// The next; waits for it. Cancel safe.
+    /// The next; waits for it.
     fn next(&mut self) -> impl Future<Output = Next> + Send;
     /// A fragment is not there any more. Whether the source goes on without it.
     fn goes_on_without(&self) -> bool;
 }
 
-/// One answer under way.
-struct Sender<S> {
+/// What there is to send next. The stream of these ends where the answer does.
+enum Step {
+    Begin(Arc<Header>),
+    Send(Arc<Fragment>, Room),
+    Fail(Fault),
+}
+
+/// Reads what a source names.
+struct Loader<S> {
     shared: Arc<Shared>,
-    principal: Principal,
     stream: Stream,
     source: S,
+    ended: bool,
+}
+
+impl<S: Source> Loader<S> {
+    fn steps(self) -> BoxStream<'static, Step> {
+        unfold(self, |mut loader| async move { loader.step().await.map(|step| (step, loader)) }).boxed()
+    }
+
+    async fn step(&mut self) -> Option<Step> {
+        while !self.ended {
+            let step = match self.source.next().await {
+                Next::Begun(header) => Some(Step::Begin(header)),
+                Next::Fragment(meta) => self.load(&meta).await,
+                Next::Failed(fault) => Some(Step::Fail(fault)),
+                Next::End => break,
+            };
+            self.ended = matches!(step, Some(Step::Fail(_)));
+            if step.is_some() {
+                return step;
+            }
+        }
+        None
+    }
+
+    /// Reads a fragment; `None` where the source goes on without it.
+    async fn load(&mut self, meta: &FragmentMeta) -> Option<Step> {
+        let room = self.shared.sending.wait_for_room(u64::from(meta.bytes)).await;
+        let (number, stream) = (meta.number, self.stream.info().name);
+        let goes_on = self.source.goes_on_without();
+        match self.stream.fragment(number).await {
+            Ok(fragment) => Some(Step::Send(fragment, room)),
+            Err(error) if error.kind() == Kind::NotFound && goes_on => {
+                debug!(%stream, %number, "a fragment went before it could be sent");
+                None
+            }
+            Err(error) if error.kind() == Kind::NotFound => Some(Step::Fail(Fault::not_found(Some(number)))),
+            // It will not get better: what is behind it can still be had.
+            Err(error) if error.kind() == Kind::Corrupt && goes_on => {
+                metrics::counter!("vidicon_get_media_damaged_total").increment(1);
+                warn!(%stream, %number, %error, "a damaged fragment is left out");
+                None
+            }
+            Err(error) => {
+                warn!(%stream, %number, %error, "a fragment could not be sent");
+                Some(Step::Fail(Fault::internal(Some(number))))
+            }
+        }
+    }
+}
+
+/// One answer under way.
+struct Sender {
+    shared: Arc<Shared>,
+    principal: Principal,
+    stream: media::StreamName,
     form: Form,
+    steps: BoxStream<'static, Step>,
+    /// The step after the one that is being sent, once it is known: the inner `None` is the end.
+    ahead: Option<Option<Step>>,
     /// Pieces of the fragment that is being sent, and its room.
     pieces: Pieces,
     held: Option<(FragmentMeta, Room)>,
@@ -59,7 +128,6 @@ struct Sender<S> {
     begun: Option<HeaderId>,
     /// Whether a document is open for tags to stand in.
     any: bool,
-    ended: bool,
     reading: Arc<Reading>,
     /// Sent so far.
     fragments: u64,
@@ -78,58 +146,74 @@ pub(crate) fn answer<S: Source>(
     let sender = Sender {
         shared: caller.shared.clone(),
         principal: caller.principal.clone(),
-        stream,
-        source,
+        stream: stream.info().name,
         form,
+        steps: Loader { shared: caller.shared.clone(), stream, source, ended: false }.steps(),
+        ahead: None,
         pieces: Pieces::default(),
         held: None,
         begun: None,
         any: false,
-        ended: false,
         reading,
         fragments: 0,
         bytes: 0,
     };
-    let body = futures_util::stream::unfold(sender, |mut sender| async move {
+    let body = unfold(sender, |mut sender| async move {
         let piece = sender.next().await?;
-        Some((piece, sender))
+        Some((io::Result::Ok(piece), sender))
     });
     // What the cloud sends, although it is any Matroska.
     ([(header::CONTENT_TYPE, "video/webm")], Body::from_stream(body)).into_response()
 }
 
-impl<S: Source> Sender<S> {
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+impl Sender {
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(piece) = self.pieces.pop() {
                 self.reading.gave();
                 self.bytes += piece.len() as u64;
-                return Some(Ok(piece));
+                // While this goes out, the next fragment is read.
+                if self.ahead.is_none() {
+                    self.ahead = poll_immediate(self.steps.next()).await;
+                }
+                return Some(piece);
             }
             if let Some((meta, _room)) = self.held.take() {
                 self.sent(&meta);
                 continue;
             }
             self.reading.waits();
-            if self.ended {
-                return None;
-            }
-            let next = loop {
-                if !self.shared.auth.holds(&self.principal, self.shared.door.now()).await {
-                    return None;
-                }
-                if let Ok(next) = timeout(LOOK, self.source.next()).await {
-                    break next;
-                }
-            };
-            match next {
-                Next::Begun(header) => {
+            match self.step().await? {
+                Step::Begin(header) => {
                     self.pieces.extend(&mkv::document_start(&header));
                     (self.begun, self.any) = (Some(header.id), true);
                 }
-                Next::Fragment(meta) => self.load(meta).await,
-                Next::Failed(fault) => self.fail(fault),
-                Next::End => return None,
+                Step::Send(fragment, room) => {
+                    let begun = self.begun.take() == Some(fragment.meta.header);
+                    self.pieces = fragments::pieces(self.form, &fragment, begun);
+                    (self.held, self.any) = (Some((fragment.meta.clone(), room)), true);
+                }
+                Step::Fail(fault) => {
+                    if !self.any {
+                        self.pieces.extend(&mkv::document_start(&mkv::write_header(&[])));
+                    }
+                    self.pieces.push(&fragments::failed(self.form, fault));
+                }
+            }
+        }
+    }
+
+    /// The next step, as long as the credentials hold.
+    async fn step(&mut self) -> Option<Step> {
+        loop {
+            if !self.shared.auth.holds(&self.principal, self.shared.door.now()).await {
+                return None;
+            }
+            if let Some(step) = self.ahead.take() {
+                return step;
+            }
+            if let Ok(step) = timeout(LOOK, self.steps.next()).await {
+                return step;
             }
         }
     }
@@ -145,46 +229,11 @@ impl<S: Source> Sender<S> {
         metrics::histogram!("vidicon_get_media_behind_seconds", "operation" => operation).record(behind);
         self.pieces.push(&fragments::after(meta, now));
     }
-
-    /// Reads a fragment and puts what goes out of it up.
-    async fn load(&mut self, meta: FragmentMeta) {
-        let room = self.shared.sending.wait_for_room(u64::from(meta.bytes)).await;
-        let number = meta.number;
-        let stream = self.stream.info().name;
-        match self.stream.fragment(number).await {
-            Ok(fragment) => {
-                let begun = self.begun.take() == Some(meta.header);
-                self.pieces = fragments::pieces(self.form, &fragment, begun);
-                (self.held, self.any) = (Some((meta, room)), true);
-            }
-            Err(error) if error.kind() == Kind::NotFound => match self.source.goes_on_without() {
-                true => debug!(%stream, %number, "a fragment went before it could be sent"),
-                false => self.fail(Fault::not_found(Some(number))),
-            },
-            // It will not get better: what is behind it can still be had.
-            Err(error) if error.kind() == Kind::Corrupt && self.source.goes_on_without() => {
-                metrics::counter!("vidicon_get_media_damaged_total").increment(1);
-                warn!(%stream, %number, %error, "a damaged fragment is left out");
-            }
-            Err(error) => {
-                warn!(%stream, %number, %error, "a fragment could not be sent");
-                self.fail(Fault::internal(Some(number)));
-            }
-        }
-    }
-
-    fn fail(&mut self, fault: Fault) {
-        if !self.any {
-            self.pieces.extend(&mkv::document_start(&mkv::write_header(&[])));
-        }
-        self.pieces.push(&fragments::failed(self.form, fault));
-        self.ended = true;
-    }
 }
 
-impl<S> Drop for Sender<S> {
+impl Drop for Sender {
     fn drop(&mut self) {
         metrics::gauge!("vidicon_get_media_connections", "operation" => self.form.operation()).decrement(1.0);
-        debug!(stream = %self.stream.info().name, fragments = self.fragments, bytes = self.bytes, "media sent");
+        debug!(stream = %self.stream, fragments = self.fragments, bytes = self.bytes, "media sent");
     }
 }
