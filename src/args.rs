@@ -1,5 +1,6 @@
 //! The command line. Every option can also come from the environment.
 
+use crate::cmd::identities::args::{KeyOptions, PolicyOptions, RoleOptions};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,12 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Verify every invariant of a data folder that no server has open.
     Check(CheckOptions),
+    /// Make, show, change and remove access keys.
+    Key(KeyOptions),
+    /// Make, show, change and remove roles.
+    Role(RoleOptions),
+    /// Make, show, change and remove policies.
+    Policy(PolicyOptions),
     /// Run the server with a camera that plays a synthetic street, a rule, and a receiver that prints its alerts.
     Demo(DemoOptions),
     /// Serve the synthetic street over RTSP, until standard input closes.

@@ -1,0 +1,158 @@
+//! A running server, asked over its native API.
+
+use crate::running::Failure;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request as HttpRequest, body::Bytes, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::{path::Path, sync::Arc, time::Duration};
+use store::outbound::{self, Reach};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
+};
+use url::{Host, Url};
+use web::admin::Request;
+
+/// A whole answer may take so long, and have so many bytes.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+const MOST_BYTES: usize = 64 << 20;
+/// Pairs of variables with credentials, the first that is set counts.
+const CREDENTIALS: [(&str, &str); 2] = [
+    ("VIDICON_ACCESS_KEY_ID", "VIDICON_SECRET_ACCESS_KEY"),
+    ("VIDICON_ROOT_ACCESS_KEY_ID", "VIDICON_ROOT_SECRET_ACCESS_KEY"),
+];
+
+/// A server and how to sign in there.
+pub(super) struct Server {
+    url: Url,
+    authorization: String,
+    tls: TlsConnector,
+}
+
+impl Server {
+    /// The server of a URL, with the credentials of the environment.
+    pub(super) fn of(url: &str, ca: Option<&Path>) -> Result<Server, Failure> {
+        let wrong = |why: &str| Failure::config(format!("--url {url}: {why}"));
+        let url = Url::parse(url).map_err(|e| wrong(&e.to_string()))?;
+        match (url.scheme(), url.host()) {
+            (_, None) => return Err(wrong("it names no host")),
+            ("http" | "https", _) if !url.username().is_empty() || url.password().is_some() => {
+                return Err(wrong("credentials belong into VIDICON_ACCESS_KEY_ID and VIDICON_SECRET_ACCESS_KEY"));
+            }
+            ("http" | "https", _) if url.path() == "/" && url.query().is_none() => {}
+            _ => return Err(wrong("such as https://nvr.local:8080 is needed")),
+        }
+        let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let pair = CREDENTIALS.iter().find_map(|(id, secret)| Some((read(id)?, read(secret)?)));
+        let (id, secret) = pair.ok_or_else(|| {
+            let pairs = CREDENTIALS.map(|(id, secret)| format!("{id} and {secret}"));
+            Failure::config(format!("no credentials for {url}: set {}", pairs.join(", or ")))
+        })?;
+        let authorization = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+        Ok(Server { tls: tls(ca)?, url, authorization })
+    }
+
+    /// Asks; an error of the server is the message that it gave.
+    pub(super) async fn ask(&self, request: &Request) -> Result<Value, Failure> {
+        let (method, path, body) = request.http();
+        let host = match self.url.port() {
+            Some(port) => format!("{}:{port}", self.url.host_str().unwrap_or_default()),
+            None => self.url.host_str().unwrap_or_default().to_owned(),
+        };
+        let mut http = HttpRequest::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, host)
+            .header(header::USER_AGENT, concat!("vidicon/", env!("CARGO_PKG_VERSION")))
+            .header(header::AUTHORIZATION, &self.authorization);
+        if body.is_some() {
+            http = http.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let http = http.body(Full::new(body)).map_err(|e| Failure::other(format!("no request can be made: {e}")))?;
+        match tokio::time::timeout(TIME_LIMIT, self.send(http)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::other(format!("{} did not answer within {} s", self.url, TIME_LIMIT.as_secs()))),
+        }
+    }
+
+    async fn send(&self, request: HttpRequest<Full<Bytes>>) -> Result<Value, Failure> {
+        let (name, server_name) = match self.url.host() {
+            Some(Host::Ipv4(ip)) => (ip.to_string(), Ok(ServerName::from(std::net::IpAddr::from(ip)))),
+            Some(Host::Ipv6(ip)) => (ip.to_string(), Ok(ServerName::from(std::net::IpAddr::from(ip)))),
+            Some(Host::Domain(name)) => (name.to_owned(), ServerName::try_from(name.to_owned())),
+            None => return Err(Failure::config("the URL names no host")),
+        };
+        let port = self.url.port_or_known_default().unwrap_or(80);
+        let socket = outbound::connect(&name, port, Reach::Local).await.map_err(Failure::other)?;
+        if self.url.scheme() == "http" {
+            return self.exchange(socket, request).await;
+        }
+        let server_name = server_name.map_err(|e| Failure::other(format!("{name}: {e}")))?;
+        let socket = self.tls.connect(server_name, socket).await;
+        let hint = "a certificate of its own is trusted with --ca FILE";
+        self.exchange(socket.map_err(|e| Failure::other(format!("{}: TLS: {e}; {hint}", self.url)))?, request).await
+    }
+
+    async fn exchange(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: HttpRequest<Full<Bytes>>,
+    ) -> Result<Value, Failure> {
+        let failed = |e: &dyn std::fmt::Display| Failure::other(format!("{} gave no answer: {e}", self.url));
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|e| failed(&e))?;
+        let answered = async {
+            let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, MOST_BYTES).collect().await.map_err(|e| failed(&e))?.to_bytes();
+            if parts.status.is_success() && body.is_empty() {
+                return Ok(Value::Null);
+            }
+            let value: Option<Value> = serde_json::from_slice(&body).ok();
+            match value {
+                Some(value) if parts.status.is_success() => Ok(value),
+                Some(value) if value["error"]["message"].is_string() => {
+                    let message = value["error"]["message"].as_str().unwrap_or_default();
+                    Err(Failure::other(format!("{message} ({})", parts.status.as_u16())))
+                }
+                _ => Err(Failure::other(format!("{} is no Vidicon: it answered {}", self.url, parts.status))),
+            }
+        };
+        tokio::pin!(answered, connection);
+        tokio::select! {
+            answered = &mut answered => answered,
+            ended = &mut connection => match ended {
+                Ok(()) => answered.await,
+                Err(e) => Err(failed(&e)),
+            },
+        }
+    }
+}
+
+/// TLS that trusts the system's authorities, and those of a file.
+fn tls(ca: Option<&Path>) -> Result<TlsConnector, Failure> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(file) = ca {
+        let wrong = |e: &dyn std::fmt::Display| Failure::config(format!("--ca {}: {e}", file.display()));
+        let certificates = CertificateDer::pem_file_iter(file).map_err(|e| wrong(&e))?;
+        let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(&e))?;
+        if roots.add_parsable_certificates(certificates).0 == 0 {
+            return Err(wrong(&"it holds no certificate that can be read"));
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Failure::other(format!("TLS cannot be used: {e}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
