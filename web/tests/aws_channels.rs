@@ -212,6 +212,63 @@ async fn channels_are_listed_in_pages() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_channel_is_changed_by_who_saw_its_version() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let arn = create(&server, "door").await;
+    let before = described(&server, &arn).await;
+    let update = |arn: &str, version: &Value, seconds: Value| {
+        let body = json!({"ChannelARN": arn, "CurrentVersion": version,
+            "SingleMasterConfiguration": {"MessageTtlSeconds": seconds}});
+        server.call("updateSignalingChannel", body)
+    };
+    assert_eq!(update(&arn, &before["Version"], json!(120)).await.done(), json!({}));
+    let after = described(&server, &arn).await;
+    assert_eq!(after["SingleMasterConfiguration"]["MessageTtlSeconds"], 120);
+    assert_eq!((&after["ChannelARN"], &after["CreationTime"]), (&before["ChannelARN"], &before["CreationTime"]));
+    let (kind, message) = update(&arn, &before["Version"], json!(5)).await.refused();
+    assert_eq!(kind, "400 VersionMismatchException");
+    assert!(message.contains(after["Version"].as_str().unwrap()), "{message}");
+    update(&arn, &after["Version"], json!(60)).await.done();
+    let back = described(&server, &arn).await;
+    assert_eq!(back["SingleMasterConfiguration"], before["SingleMasterConfiguration"]);
+    assert_ne!(back["Version"], before["Version"], "a version never comes back");
+
+    let now = &back["Version"];
+    assert_eq!(update(&of_another_time(&arn), now, json!(60)).await.refused().0, NOT_FOUND);
+    assert_eq!(update(&arn.replace("door", "none"), now, json!(60)).await.refused().0, NOT_FOUND);
+    for wrong in [json!(4), json!(121), json!(5.5), Value::Null] {
+        let (kind, message) = update(&arn, now, wrong.clone()).await.refused();
+        assert_eq!(kind, INVALID, "{wrong}");
+        assert!(message.contains("MessageTtlSeconds"), "{wrong}: {message}");
+    }
+    let wrong = [
+        json!({"ChannelARN": arn, "SingleMasterConfiguration": {"MessageTtlSeconds": 60}}),
+        json!({"CurrentVersion": now, "SingleMasterConfiguration": {"MessageTtlSeconds": 60}}),
+        json!({"ChannelARN": arn, "CurrentVersion": now}),
+        json!({"ChannelARN": arn, "CurrentVersion": now, "SingleMasterConfiguration": {}}),
+    ];
+    for body in wrong {
+        assert_eq!(server.call("updateSignalingChannel", body.clone()).await.refused().0, INVALID, "{body}");
+    }
+    assert_eq!(described(&server, &arn).await, back, "nothing that was refused changed anything");
+
+    let mesh = server.call("createSignalingChannel", json!({"ChannelName": "mesh", "ChannelType": "FULL_MESH"})).await;
+    let mesh = mesh.done()["ChannelARN"].as_str().unwrap().to_owned();
+    let version = described(&server, &mesh).await["Version"].clone();
+    assert_eq!(update(&mesh, &version, json!(60)).await.refused().0, INVALID);
+    server.call("updateSignalingChannel", json!({"ChannelARN": mesh, "CurrentVersion": version})).await.done();
+
+    // Of many at once who saw the same version one changes it.
+    let version = described(&server, &arn).await["Version"].clone();
+    let answers = futures_util::future::join_all((0..8).map(|n| update(&arn, &version, json!(10 + n)))).await;
+    let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
+    assert_eq!(done.len(), 1);
+    assert!(refused.iter().all(|a| a.refused().0 == "400 VersionMismatchException"));
+    server.stop().await;
+}
+
 /// The `Authorization` of a key that may do what the policy says.
 async fn key(server: &Server, name: &str, policies: &[&str]) -> String {
     let policies = policies.iter().map(|p| (*p).to_owned()).collect();
@@ -243,10 +300,22 @@ async fn a_foreign_channel_does_not_exist() {
     assert_eq!(kind, "403 AccessDeniedException");
     assert!(message.contains("kinesisvideo:DeleteSignalingChannel on resource:"), "{message}");
     // The same words whether it is there or not.
-    for operation in ["describeSignalingChannel", "deleteSignalingChannel"] {
-        let there = as_master(operation, json!({"ChannelARN": foreign})).await.refused();
+    let operations = [
+        "describeSignalingChannel",
+        "updateSignalingChannel",
+        "deleteSignalingChannel",
+        "getSignalingChannelEndpoint",
+        "describeMediaStorageConfiguration",
+        "updateMediaStorageConfiguration",
+    ];
+    for operation in operations {
+        let of = |arn: &str| {
+            json!({"ChannelARN": arn, "CurrentVersion": "A", "SingleMasterConfiguration": {"MessageTtlSeconds": 9},
+                "MediaStorageConfiguration": {"Status": "DISABLED"}})
+        };
+        let there = as_master(operation, of(&foreign)).await.refused();
         let missing = foreign.replace("foreign", "missing");
-        let missing = as_master(operation, json!({"ChannelARN": missing})).await.refused();
+        let missing = as_master(operation, of(&missing)).await.refused();
         assert_eq!(there.0, "403 AccessDeniedException");
         assert_eq!((there.0, there.1.replace("foreign", "missing")), missing);
     }

@@ -30,6 +30,11 @@ impl Base {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 
+    /// `wss://host:port`, or `ws://` where there is no TLS.
+    pub(crate) fn websocket(&self) -> String {
+        format!("{}://{}", if self.tls { "wss" } else { "ws" }, self.authority)
+    }
+
     /// The address that a client of these headers reached, on a connection to this port.
     fn reached(headers: &HeaderMap, uri_authority: Option<&Authority>, local_port: u16) -> Result<Self, Error> {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
@@ -96,6 +101,6 @@ mod tests {
         }
         assert!(reached(&[]).unwrap_err().contains("public_url"));
         let base = Base { tls: true, authority: "v.example".into() };
-        assert_eq!(base.http(), "https://v.example");
+        assert_eq!((base.http().as_str(), base.websocket().as_str()), ("https://v.example", "wss://v.example"));
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     record::{ChannelRecord, ChannelType, DEFAULT_TTL_SECONDS},
-    target::{Found, by_arn},
+    storage,
+    target::{Found, TRIES, by_arn, crowded},
 };
 use crate::{
     auth::{Caller, identity},
@@ -22,9 +23,6 @@ use store::{
     documents::{CHANNEL, Expect},
 };
 
-/// How often a removal is tried anew because others changed the channel meanwhile.
-const TRIES: usize = 16;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Create {
@@ -37,8 +35,8 @@ pub(crate) struct Create {
 /// `SingleMasterConfiguration` of the model.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct SingleMaster {
-    message_ttl_seconds: Option<u32>,
+pub(super) struct SingleMaster {
+    pub(super) message_ttl_seconds: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -48,7 +46,7 @@ pub(crate) struct Created {
 }
 
 /// A member of `SingleMasterConfiguration`, or what holds where it is not given.
-fn ttl(given: Option<u32>) -> Result<Option<u32>, Error> {
+pub(super) fn ttl(given: Option<u32>) -> Result<Option<u32>, Error> {
     match given {
         Some(seconds) if !(5..=120).contains(&seconds) => {
             Err(Error::constraint("SingleMasterConfiguration.MessageTtlSeconds", "Member must be from 5 to 120"))
@@ -57,12 +55,17 @@ fn ttl(given: Option<u32>) -> Result<Option<u32>, Error> {
     }
 }
 
+/// What is said of a configuration that does not fit the channel's type.
+pub(super) fn no_single_master() -> Error {
+    Error::invalid("SingleMasterConfiguration: a FULL_MESH channel has no single master")
+}
+
 pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<Json<Created>, Error> {
     let name = name("ChannelName", &input.channel_name)?;
     let kind = input.channel_type.unwrap_or_default();
     let given = ttl(input.single_master_configuration.and_then(|c| c.message_ttl_seconds))?;
     if kind == ChannelType::FullMesh && given.is_some() {
-        return Err(Error::invalid("SingleMasterConfiguration: a FULL_MESH channel has no single master"));
+        return Err(no_single_master());
     }
     let tags = tags::of_list("Tags", input.tags.unwrap_or_default())?;
     let aws = &caller.shared.aws;
@@ -74,6 +77,7 @@ pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<
         kind,
         message_ttl_seconds: given.unwrap_or(DEFAULT_TTL_SECONDS),
         tags,
+        stores_in: None,
     };
     match app.store.put_document(CHANNEL, name.as_str(), Expect::Absent, record.body()?).await {
         Ok(_) => {}
@@ -96,9 +100,16 @@ pub(crate) struct Delete {
 
 pub(crate) async fn delete(caller: Caller, Json(input): Json<Delete>) -> Result<Json<Value>, Error> {
     for _ in 0..TRIES {
-        let Found { app, name, record, expect } = by_arn(&caller, "ChannelARN", &input.channel_arn).await?;
+        let found = by_arn(&caller, "ChannelARN", &input.channel_arn).await?;
+        let stored = storage::stream_of(&found).is_some();
+        let Found { app, name, record, expect } = found;
         if let Some(given) = &input.current_version {
             record.is_version(&name, given)?;
+        }
+        if stored {
+            return Err(Error::in_use(format!(
+                "channel {name} stores in a stream: UpdateMediaStorageConfiguration with Status DISABLED frees both"
+            )));
         }
         match app.store.delete_document(CHANNEL, name.as_str(), expect).await {
             Ok(()) => {
@@ -110,5 +121,5 @@ pub(crate) async fn delete(caller: Caller, Json(input): Json<Delete>) -> Result<
             Err(e) => return Err(e.into()),
         }
     }
-    Err(Error::in_use("the signaling channel is being changed by many at once: try again"))
+    Err(crowded())
 }

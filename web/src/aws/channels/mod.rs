@@ -3,10 +3,13 @@
 //! What belongs here: making, finding, changing and removing channels, and telling clients where to go on. What does not: the
 //! signaling that goes through a channel.
 
+mod endpoint;
 mod lifecycle;
 mod record;
 mod shown;
+mod storage;
 mod target;
+mod update;
 
 use crate::{
     auth::access::Action,
@@ -40,5 +43,35 @@ pub(crate) const ROUTES: &[Route] = &[
         "/deleteSignalingChannel",
         Action::named("kinesisvideo:DeleteSignalingChannel"),
         || post(lifecycle::delete),
+    ),
+    operation(
+        "UpdateSignalingChannel",
+        "/updateSignalingChannel",
+        Action::named("kinesisvideo:UpdateSignalingChannel"),
+        || post(update::update),
+    ),
+    operation(
+        "GetSignalingChannelEndpoint",
+        "/getSignalingChannelEndpoint",
+        Action::named("kinesisvideo:GetSignalingChannelEndpoint"),
+        || post(endpoint::get),
+    ),
+    operation(
+        "UpdateMediaStorageConfiguration",
+        "/updateMediaStorageConfiguration",
+        Action::named("kinesisvideo:UpdateMediaStorageConfiguration"),
+        || post(storage::update),
+    ),
+    operation(
+        "DescribeMediaStorageConfiguration",
+        "/describeMediaStorageConfiguration",
+        Action::named("kinesisvideo:DescribeMediaStorageConfiguration"),
+        || post(storage::describe),
+    ),
+    operation(
+        "DescribeMappedResourceConfiguration",
+        "/describeMappedResourceConfiguration",
+        Action::named("kinesisvideo:DescribeMappedResourceConfiguration"),
+        || post(storage::describe_mapped),
     ),
 ];

@@ -42,6 +42,9 @@ pub(crate) struct ChannelRecord {
     pub(crate) message_ttl_seconds: u32,
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub(crate) tags: Tags,
+    /// The id of the stream that its sessions are stored in; `storage` says what holds of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stores_in: Option<u64>,
 }
 
 mod millis {
@@ -126,7 +129,7 @@ mod tests {
     #[test]
     fn a_record_comes_out_as_it_went_in() {
         let body = json!({"created_at": 1_795_404_896_353_i64, "revision": 2, "type": "FULL_MESH",
-            "message_ttl_seconds": 5, "tags": {"site": "north"}});
+            "message_ttl_seconds": 5, "tags": {"site": "north"}, "stores_in": 7});
         assert_eq!(of(body.clone()).unwrap().body().unwrap(), body);
         for wrong in
             [json!({}), json!({"created_at": 1, "type": "SINGLE_MASTER", "message_ttl_seconds": 60, "more": 1})]

@@ -13,7 +13,18 @@ use crate::{
 };
 use media::{StreamName, UnixMillis};
 use serde::Deserialize;
-use store::documents::{CHANNEL, Expect};
+use store::{
+    Kind,
+    documents::{CHANNEL, Expect},
+};
+
+/// How often a change is made anew because others changed the same channel meanwhile.
+pub(super) const TRIES: usize = 16;
+
+/// What ends more tries than that.
+pub(super) fn crowded() -> Error {
+    Error::in_use("the signaling channel is being changed by many at once: try again")
+}
 
 /// The members by which a request names a channel.
 #[derive(Debug, Default, Deserialize)]
@@ -92,6 +103,30 @@ pub(crate) async fn find<'a>(
         true => Ok(Found { app, name, record, expect: Expect::Version(version) }),
         false => Err(no_channel().into()),
     }
+}
+
+/// Changes the channel of an ARN, all or nothing. `edit` sees it as it is, and again if somebody else was faster. `request` has the
+/// tags that the request gives or takes.
+///
+/// # Errors
+/// Those of [`find`] and of `edit`.
+pub(crate) async fn change(
+    caller: &Caller,
+    arn: &Arn,
+    request: &identity::Resource,
+    mut edit: impl FnMut(&StreamName, &mut ChannelRecord) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        let Found { app, name, mut record, expect } =
+            find(caller, arn.name.clone(), Some(arn.clone()), request).await?;
+        edit(&name, &mut record)?;
+        match app.store.put_document(CHANNEL, name.as_str(), expect, record.body()?).await {
+            Ok(_) => return Ok(()),
+            Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(crowded())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `GetDataEndpoint`, `GetSignalingChannelEndpoint`: one listener serves everything, so all of them are this server.
+//! `GetDataEndpoint`: one listener serves everything, so all of them are this server.
 
 use crate::{
     auth::Caller,

@@ -44,7 +44,7 @@ pub(crate) struct StreamRecord {
 
 impl StreamRecord {
     /// The record of a stream, and what a change of it must still find.
-    async fn found(store: &Store, id: u64) -> Result<(Self, Expect), Error> {
+    pub(crate) async fn found(store: &Store, id: u64) -> Result<(Self, Expect), Error> {
         match store.document(STREAM, &id.to_string()).await? {
             Some(document) => Ok((Self::of(&document)?, Expect::Version(document.version))),
             None => Ok((Self::default(), Expect::Absent)),
