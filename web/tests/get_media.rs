@@ -8,6 +8,7 @@ use common::{
     consumer::{Media, consumed, documents, fills, get_media},
     h264_header, now,
     producer::{Producer, shared, store_file},
+    push::Pusher,
     record, take,
 };
 use media::{Header, Start, UnixMillis, mkv};
@@ -66,6 +67,44 @@ async fn fixtures_of_real_producers_come_back_byte_for_byte() {
         let mut media = get_media(&server, "gate", json!({"StartSelectorType": "EARLIEST"})).await;
         let read: Vec<_> = media.whole(count).await.into_iter().map(|d| (d.lead, d.cluster)).collect();
         assert!(read == stored, "{name}: from the disk");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_put_media_takes_is_what_get_media_gives_while_it_comes_and_afterwards() {
+    for (name, count) in FIXTURES {
+        let Some(file) = shared(&format!("kvs/fixtures/{name}")) else { return };
+        let clusters: Vec<_> = mkv::pieces(&file)
+            .filter_map(|piece| match piece {
+                Ok(mkv::Piece::Cluster(cluster)) => Some(cluster.to_vec()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(clusters.len(), count, "{name}");
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path()).await;
+        server.stream("gate").await;
+        let mut live = get_media(&server, "gate", json!({"StartSelectorType": "NOW"})).await;
+        let mut pusher = Pusher::start(server.address, "gate", &[]).await;
+        for chunk in file.chunks(7919) {
+            assert!(pusher.send(chunk).await, "{name}");
+        }
+        pusher.end().await;
+        let acks = pusher.rest().await;
+        let numbers: Vec<_> = acks.iter().filter(|ack| ack["EventType"] == "PERSISTED").collect();
+        assert_eq!(numbers.len(), count, "{name}: {acks:?}");
+
+        let came = live.whole(count).await;
+        let mut again = get_media(&server, "gate", json!({"StartSelectorType": "EARLIEST"})).await;
+        for documents in [came, again.whole(count).await] {
+            for ((document, cluster), ack) in documents.iter().zip(&clusters).zip(&numbers) {
+                assert!(document.cluster == *cluster, "{name}: byte for byte");
+                assert_eq!(document.number().to_string(), ack["FragmentNumber"].as_str().unwrap(), "{name}");
+            }
+        }
+        consumed(&live.bytes);
+        drop((live, again));
         server.stop().await;
     }
 }
