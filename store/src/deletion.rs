@@ -41,6 +41,10 @@ impl Deletions {
 /// memory; the rows then go from here.
 pub(crate) async fn delete_range(stream: Arc<StreamState>, range: Range) -> Result<Deleted, Error> {
     stream.check_open()?;
+    // A fragment around an empty range is not in it.
+    if range.from >= range.to {
+        return Ok(Deleted::default());
+    }
     let work = async move {
         let deletions = &stream.shared.deletions;
         let id = deletions.begin();

@@ -2,10 +2,10 @@
 //!
 //! Only segments that the catalog lists are ever unlinked. A file that it does not know stays, whatever its name.
 
-use crate::Error;
 use crate::catalog::expiry::{self, Due};
 use crate::catalog::{Catalog, alerts, detections, notifications, ranges, segments};
 use crate::state::{Shared, StreamState, Streams};
+use crate::{Error, Range};
 use media::UnixMillis;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +39,9 @@ impl Sweeper {
             let kept_ms = if hours == 0 { LIVE_MS } else { i64::from(hours) * 3_600_000 };
             let (id, cutoff) = (stream.id(), now.plus(-kept_ms));
             self.expire(&stream, cutoff, now).await?;
-            while self.catalog().write(move |c| detections::expire(c, id, cutoff)).await? {}
-            while self.catalog().write(move |c| alerts::expire(c, id, cutoff)).await? {}
+            let before = Range { from: UnixMillis(i64::MIN), to: cutoff };
+            while self.catalog().write(move |c| detections::delete_in(c, id, before)).await? {}
+            while self.catalog().write(move |c| alerts::delete_in(c, id, before)).await? {}
         }
         while self.catalog().write(expiry::sweep_deleted).await? {}
         self.finish_ranges().await?;

@@ -9,6 +9,7 @@ use media::{FragmentMeta, FragmentNumber, UnixMillis};
 use std::path::Path;
 use std::time::Duration;
 use store::check::{CheckOptions, check, rebuild};
+use store::records::{Alert, Detection};
 use store::{Deleted, Kind, ListQuery, Offer, Position, Range, Store, Stream, TimeBy};
 
 const ALL: Range = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
@@ -54,7 +55,9 @@ async fn a_deleted_range_is_gone_for_readers_for_good_and_after_a_rebuild() {
     }
     let untouched = store_new(&mut other.verbatim_writer(), &sent(640, T0 + 5000, 10, 40)).await;
     assert_eq!(stream.delete_range(range(50_000, 60_000)).await.unwrap(), Deleted::default(), "nothing is there");
-    assert_eq!(stream.delete_range(range(7000, 7000)).await.unwrap(), Deleted::default(), "an empty range");
+    for empty in [range(7000, 7000), range(7500, 7500), range(7700, 7300)] {
+        assert_eq!(stream.delete_range(empty).await.unwrap(), Deleted::default(), "{empty:?}");
+    }
 
     // A reader at work: it has the listing, and reads on.
     let listed = stream.fragments(ALL, Position::Start, 100).await.unwrap();
@@ -221,6 +224,55 @@ async fn of_two_with_one_producer_time_the_one_that_stays_is_listed_again() {
     assert_eq!(stream.latest(9).await.unwrap(), std::slice::from_ref(&short));
     assert_eq!(stream.fragments(ALL, Position::Start, 9).await.unwrap(), [short]);
     store.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_seen_in_deleted_fragments_goes_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let stream = store.create_stream(&name("gate"), None).await.unwrap();
+    store.create_stream(&name("other"), None).await.unwrap();
+    let mut metas = Vec::new();
+    for i in 0..10 {
+        metas.push(store_new(&mut stream.verbatim_writer(), &sent(640, T0 + i * 1000, 10, 40)).await);
+    }
+    let seen = |at: i64| Detection {
+        fragment: metas[(at / 1000) as usize].number,
+        offset_ms: (at % 1000) as u32,
+        time: UnixMillis(T0 + at),
+        class: "person".to_owned(),
+        score: 0.9,
+        bounds: [0.1, 0.1, 0.2, 0.5],
+    };
+    // More than a batch of them, in each second.
+    let all: Vec<_> = (0..10_000).map(seen).collect();
+    store.add_detections(&name("gate"), all.clone()).await.unwrap();
+    store.add_detections(&name("other"), all[5000..5001].to_vec()).await.unwrap();
+    for (id, at, pending) in
+        [("01a", 3999, false), ("01b", 4000, false), ("01c", 5500, true), ("01d", 6999, false), ("01e", 7000, false)]
+    {
+        let alert = Alert {
+            id: id.to_owned(),
+            rule: name("people"),
+            stream: name("gate"),
+            detection: seen(at),
+            raised_at: UnixMillis(T0 + at + 90),
+        };
+        let targets = if pending { vec![name("hook")] } else { Vec::new() };
+        store.raise_alert(alert, vec![1, 2, 3], &targets).await.unwrap();
+    }
+    // It begins and ends within fragments, which go whole.
+    assert_eq!(stream.delete_range(range(4500, 6001)).await.unwrap().fragments, 3);
+    let left: Vec<_> = all[..4000].iter().chain(&all[7000..]).cloned().collect();
+    assert_eq!(store.detections(&name("gate"), ALL, 20_000).await.unwrap(), left);
+    assert_eq!(store.detections(&name("other"), ALL, 9).await.unwrap(), all[5000..5001]);
+    let mut alerts: Vec<_> = store.alerts(None, None, 9).await.unwrap().into_iter().map(|a| a.id).collect();
+    alerts.sort();
+    assert_eq!(alerts, ["01a", "01c", "01e"], "one that is still to be told of stays");
+    assert_eq!(store.snapshot("01b").await.unwrap_err().kind(), Kind::NotFound);
+    assert!(store.snapshot("01a").await.is_ok());
+    store.stop().await.unwrap();
+    assert!(check(dir.path(), CheckOptions::default()).unwrap().is_clean());
 }
 
 #[tokio::test]

@@ -211,16 +211,16 @@ pub(crate) fn give_up(c: &Connection, target: &StreamName) -> Result<(), Error> 
 
 /// Deletes up to a batch of alerts of a stream before `cutoff`, with their snapshots and deliveries. Those with a pending
 /// delivery stay. Gives whether more may be due.
-pub(crate) fn expire(c: &mut Connection, stream: u64, cutoff: UnixMillis) -> Result<bool, Error> {
+pub(crate) fn delete_in(c: &mut Connection, stream: u64, range: Range) -> Result<bool, Error> {
     let tx = c.transaction().map_err(db)?;
     let ids: Vec<String> = {
         let mut statement = tx
             .prepare_cached(
-                "SELECT id FROM alerts WHERE stream = ?1 AND time < ?2
-                 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE alert = alerts.id AND state = 'pending') ORDER BY time LIMIT ?3",
+                "SELECT id FROM alerts WHERE stream = ?1 AND time >= ?2 AND time < ?3
+                 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE alert = alerts.id AND state = 'pending') ORDER BY time LIMIT ?4",
             )
             .map_err(db)?;
-        let rows = statement.query_map(params![stream, cutoff.0, BATCH], |r| r.get(0)).map_err(db)?;
+        let rows = statement.query_map(params![stream, range.from.0, range.to.0, BATCH], |r| r.get(0)).map_err(db)?;
         rows.collect::<Result<_, _>>().map_err(db)?
     };
     for id in &ids {

@@ -92,11 +92,11 @@ pub(crate) fn list(c: &Connection, stream: u64, range: Range, limit: usize) -> R
 }
 
 /// Deletes up to a batch of detections before `cutoff`. Gives whether more may be due.
-pub(crate) fn expire(c: &Connection, stream: u64, cutoff: UnixMillis) -> Result<bool, Error> {
+pub(crate) fn delete_in(c: &Connection, stream: u64, range: Range) -> Result<bool, Error> {
     let gone = c
         .execute(
-            "DELETE FROM detections WHERE id IN (SELECT id FROM detections WHERE stream = ?1 AND time < ?2 ORDER BY time LIMIT ?3)",
-            params![stream, cutoff.0, BATCH],
+            "DELETE FROM detections WHERE id IN (SELECT id FROM detections WHERE stream = ?1 AND time >= ?2 AND time < ?3 ORDER BY time LIMIT ?4)",
+            params![stream, range.from.0, range.to.0, BATCH],
         )
         .map_err(db)?;
     Ok(gone as i64 == BATCH)

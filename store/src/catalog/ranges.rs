@@ -1,10 +1,10 @@
 //! Rows of ranges of producer time that were deleted and whose fragments' rows are not all gone yet.
 //!
-//! A deletion is durable once its record stands in the log and its row here; the fragments' rows then go in batches, so that a
-//! commit never waits long. It takes what stands before its record in the log, and so is the same however often it is done.
+//! A deletion is durable once its record stands in the log and its row here; the fragments' rows, and those of what was seen in
+//! them, then go in batches, so that a commit never waits long. It takes what stands before its record in the log, and so is the same however often it is done.
 
 use super::fragments::{BATCH, MAX_DURATION_MS};
-use super::{db, segments};
+use super::{alerts, db, detections, segments};
 use crate::segments::reader::Place;
 use crate::{Deleted, Error, Range};
 use media::UnixMillis;
@@ -55,10 +55,9 @@ pub(crate) fn finish_all(c: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes a batch of the rows of one deletion. Gives what went, and whether more may be left.
+/// Takes a batch of the rows of one deletion. Gives which fragments went, and whether more may be left.
 pub(crate) fn sweep(c: &mut Connection, id: i64) -> Result<(Deleted, bool), Error> {
-    let tx = c.transaction().map_err(db)?;
-    let found: Option<DeletedRange> = tx
+    let found: Option<DeletedRange> = c
         .query_row("SELECT stream, from_ms, to_ms, segment, place FROM deleted_ranges WHERE id = ?1", [id], |r| {
             let range = Range { from: UnixMillis(r.get(1)?), to: UnixMillis(r.get(2)?) };
             Ok(DeletedRange { stream: r.get(0)?, range, place: Place { segment: r.get(3)?, offset: r.get(4)? } })
@@ -67,7 +66,32 @@ pub(crate) fn sweep(c: &mut Connection, id: i64) -> Result<(Deleted, bool), Erro
         .map_err(db)?;
     // Its stream was deleted meanwhile, which takes all.
     let Some(deleted) = found else { return Ok((Deleted::default(), false)) };
+    // What was seen in the fragments goes before them, while they tell how far they reach.
+    let reach = reach(c, &deleted)?;
+    if detections::delete_in(c, deleted.stream, reach)? || alerts::delete_in(c, deleted.stream, reach)? {
+        return Ok((Deleted::default(), true));
+    }
+    sweep_fragments(c, id, &deleted)
+}
+
+/// The range, and what those of its fragments that are left have outside of it.
+fn reach(c: &Connection, deleted: &DeletedRange) -> Result<Range, Error> {
     let DeletedRange { stream, range, place } = deleted;
+    let find = |what: &str, to: UnixMillis, earliest: i64| -> Result<Option<i64>, Error> {
+        let mut statement = c.prepare_cached(&format!("SELECT {what} {TAKEN}")).map_err(db)?;
+        let params = params![stream, range.from.0, to.0, place.segment, place.offset, earliest];
+        statement.query_row(params, |r| r.get(0)).map_err(db)
+    };
+    // Only those that can reach over an end are looked at.
+    let first = find("min(producer_start)", range.from, earliest(range.from))?;
+    let end = find("max(producer_start + duration_ms)", range.to, earliest(range.to))?;
+    let from = first.map_or(range.from, |first| range.from.min(UnixMillis(first)));
+    Ok(Range { from, to: end.map_or(range.to, |end| range.to.max(UnixMillis(end))) })
+}
+
+fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange) -> Result<(Deleted, bool), Error> {
+    let DeletedRange { stream, range, place } = deleted;
+    let tx = c.transaction().map_err(db)?;
     let mut gone = Deleted::default();
     let mut per_segment = BTreeMap::<u64, i64>::new();
     let mut counters: Vec<u64> = Vec::new();
@@ -75,7 +99,7 @@ pub(crate) fn sweep(c: &mut Connection, id: i64) -> Result<(Deleted, bool), Erro
         let sql = format!("SELECT counter, segment, bytes {TAKEN} LIMIT {BATCH}");
         let mut statement = tx.prepare_cached(&sql).map_err(db)?;
         let mut rows = statement
-            .query(params![stream, range.from.0, range.to.0, place.segment, place.offset, earliest(range)])
+            .query(params![stream, range.from.0, range.to.0, place.segment, place.offset, earliest(range.from)])
             .map_err(db)?;
         while let Some(row) = rows.next().map_err(db)? {
             counters.push(row.get(0).map_err(db)?);
@@ -105,13 +129,13 @@ pub(crate) fn left(c: &Connection, deleted: &DeletedRange) -> Result<u64, Error>
     let sql = format!("SELECT count(*) {TAKEN}");
     let mut statement = c.prepare_cached(&sql).map_err(db)?;
     statement
-        .query_row(params![stream, range.from.0, range.to.0, place.segment, place.offset, earliest(*range)], |r| {
+        .query_row(params![stream, range.from.0, range.to.0, place.segment, place.offset, earliest(range.from)], |r| {
             r.get(0)
         })
         .map_err(db)
 }
 
-/// The earliest that a fragment which reaches into the range can start.
-fn earliest(range: Range) -> i64 {
-    range.from.0.saturating_sub(i64::from(MAX_DURATION_MS))
+/// The earliest that a fragment which reaches beyond an instant can start.
+fn earliest(at: UnixMillis) -> i64 {
+    at.0.saturating_sub(i64::from(MAX_DURATION_MS))
 }
