@@ -2,9 +2,9 @@
 
 use super::{
     Error,
-    arn::{Arn, Resource},
+    arn::{self, Arn},
 };
-use crate::auth::{Caller, access::Granted};
+use crate::auth::{Caller, access::Granted, identity::Resource};
 use media::StreamName;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -32,10 +32,16 @@ pub(crate) fn name(member: &str, text: &str) -> Result<StreamName, Error> {
 }
 
 impl Target {
+    /// A target out of an ARN alone.
+    pub(crate) fn by_arn(arn: &str) -> Self {
+        Target { stream_name: None, stream_arn: Some(arn.to_owned()) }
+    }
+
     /// What the members name: the stream's name, and the ARN if one was given.
     pub(crate) fn read(&self) -> Result<(StreamName, Option<Arn>), Error> {
         let named = self.stream_name.as_deref().map(|text| name("StreamName", text)).transpose()?;
-        let arn = self.stream_arn.as_deref().map(|text| Arn::of(Resource::Stream, "StreamARN", text)).transpose()?;
+        let arn =
+            self.stream_arn.as_deref().map(|text| Arn::of(arn::Resource::Stream, "StreamARN", text)).transpose()?;
         match (named, arn) {
             (None, None) => Err(Error::invalid("either StreamName or StreamARN must be given")),
             (Some(name), Some(arn)) if name != arn.name => {
@@ -52,8 +58,13 @@ impl Target {
     /// `ResourceNotFoundException` also for the ARN of an earlier stream of the name; `InvalidArgumentException` for
     /// members that name no stream.
     pub(crate) async fn resolve(&self, caller: &Caller) -> Result<Granted, Error> {
+        self.resolve_to_tag(caller, &Resource::default()).await
+    }
+
+    /// The same for a request that gives the stream tags or takes some from it: policies see those of `request`.
+    pub(crate) async fn resolve_to_tag(&self, caller: &Caller, request: &Resource) -> Result<Granted, Error> {
         let (name, arn) = self.read()?;
-        let granted = caller.stream(name.as_str()).await?;
+        let granted = caller.stream_to_tag(name.as_str(), request).await?;
         let account = &caller.shared.aws.account;
         match arn.is_none_or(|arn| account.names(&arn, granted.info().created_at)) {
             true => Ok(granted),

@@ -1,17 +1,51 @@
 //! The control plane (`kinesisvideo`, 2017-09-30): streams, channels, their tags and configurations, and where to go on.
 
+mod create;
 mod endpoints;
 mod notification;
 mod streams;
+mod tags;
+mod update;
 
 use crate::{
-    auth::access::Action,
+    auth::{Caller, access::Action},
     routes::{Route, operation},
 };
 use axum::routing::post;
+use tokio::sync::SemaphorePermit;
 
 /// Its operations (REFERENCE §1.3).
 pub(crate) const ROUTES: &[Route] = &[
+    operation("CreateStream", "/createStream", Action::named("kinesisvideo:CreateStream"), || post(create::create)),
+    operation("DeleteStream", "/deleteStream", Action::named("kinesisvideo:DeleteStream"), || post(create::delete)),
+    operation("UpdateStream", "/updateStream", Action::named("kinesisvideo:UpdateStream"), || post(update::stream)),
+    operation("UpdateDataRetention", "/updateDataRetention", Action::named("kinesisvideo:UpdateDataRetention"), || {
+        post(update::retention)
+    }),
+    operation(
+        "DescribeStreamStorageConfiguration",
+        "/describeStreamStorageConfiguration",
+        Action::named("kinesisvideo:DescribeStreamStorageConfiguration"),
+        || post(update::describe_storage),
+    ),
+    operation(
+        "UpdateStreamStorageConfiguration",
+        "/updateStreamStorageConfiguration",
+        Action::named("kinesisvideo:UpdateStreamStorageConfiguration"),
+        || post(update::storage),
+    ),
+    operation("TagStream", "/tagStream", Action::named("kinesisvideo:TagStream"), || post(tags::tag_stream)),
+    operation("UntagStream", "/untagStream", Action::named("kinesisvideo:UntagStream"), || post(tags::untag_stream)),
+    operation("ListTagsForStream", "/listTagsForStream", Action::named("kinesisvideo:ListTagsForStream"), || {
+        post(tags::list_for_stream)
+    }),
+    operation("TagResource", "/TagResource", Action::named("kinesisvideo:TagResource"), || post(tags::tag_resource)),
+    operation("UntagResource", "/UntagResource", Action::named("kinesisvideo:UntagResource"), || {
+        post(tags::untag_resource)
+    }),
+    operation("ListTagsForResource", "/ListTagsForResource", Action::named("kinesisvideo:ListTagsForResource"), || {
+        post(tags::list_for_resource)
+    }),
     operation("DescribeStream", "/describeStream", Action::named("kinesisvideo:DescribeStream"), || {
         post(streams::describe)
     }),
@@ -32,3 +66,8 @@ pub(crate) const ROUTES: &[Route] = &[
         || post(notification::update),
     ),
 ];
+
+/// Until it is dropped, no other change looks at what it is about to write.
+async fn alone(caller: &Caller) -> SemaphorePermit<'_> {
+    caller.shared.edits.acquire().await.expect("the semaphore is never closed")
+}

@@ -2,7 +2,13 @@
 
 use crate::{
     auth::Caller,
-    aws::{Error, Json, Target, arn::Account, epoch::Epoch, records::StreamRecord, target},
+    aws::{
+        Error, Json, Target,
+        arn::Account,
+        epoch::Epoch,
+        records::{FOR_EVER_HOURS, StreamRecord},
+        target,
+    },
 };
 use serde::{Deserialize, Serialize};
 use store::{
@@ -10,8 +16,6 @@ use store::{
     documents::{Document, STREAM},
 };
 
-/// What a stream that keeps for ever shows: the model's most, ten years.
-const FOR_EVER_HOURS: u32 = 87_600;
 /// The most streams in one answer, also where none is asked for.
 const MOST: usize = 10_000;
 

@@ -8,9 +8,9 @@
 
 pub(crate) mod notification;
 mod stream;
-mod words;
+pub(crate) mod words;
 
-pub(crate) use stream::StreamRecord;
+pub(crate) use stream::{FOR_EVER_HOURS, StorageConfiguration, StreamRecord};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! The document of a stream (`store::documents::STREAM`): what is configured of it beyond its name and retention.
 
-use super::{faithful, notification::NotificationConfiguration};
+use super::{faithful, notification::NotificationConfiguration, words};
 use crate::{
     auth::{access::no_stream, identity::Tags},
     aws::Error,
@@ -15,6 +15,25 @@ use store::{
 
 /// How often a change is made anew because others changed the same record meanwhile.
 const TRIES: usize = 16;
+
+/// The most hours that the model lets a stream keep its media, ten years; what a stream that keeps for ever shows.
+pub(crate) const FOR_EVER_HOURS: u32 = 87_600;
+
+/// Where the cloud would keep media.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Tier {
+    #[default]
+    Hot,
+    Warm,
+}
+
+/// `StreamStorageConfiguration` of the model. Shown, never used: media of both tiers is kept in the same place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct StorageConfiguration {
+    pub(crate) default_storage_tier: Tier,
+}
 
 /// What is configured of a stream. The default is that of streams that cameras or the native API made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,13 +52,15 @@ pub(crate) struct StreamRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kms_key_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) storage: Option<StorageConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) notification: Option<NotificationConfiguration>,
     /// The ARN of the signalling channel whose sessions are stored in this stream; at most one (REFERENCE §1.3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mapped_channel: Option<String>,
     /// What later versions keep here.
     #[serde(flatten)]
-    others: Map<String, Value>,
+    pub(crate) others: Map<String, Value>,
 }
 
 impl StreamRecord {
@@ -104,6 +125,18 @@ impl StreamRecord {
         const DIGITS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
         Sha256::digest(said.as_bytes()).iter().take(20).map(|b| char::from(DIGITS[usize::from(b & 31)])).collect()
     }
+
+    /// Refuses a change that was made from another version than this.
+    ///
+    /// # Errors
+    /// `VersionMismatchException`; `InvalidArgumentException` for what is no version.
+    pub(crate) fn check_version(&self, info: &StreamInfo, given: &str) -> Result<(), Error> {
+        words::version("CurrentVersion", given)?;
+        match self.version(info) {
+            current if current == given => Ok(()),
+            current => Err(Error::version_mismatch(given, &current)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +154,7 @@ mod tests {
     fn a_record_comes_out_as_it_went_in() {
         let body = json!({
             "revision": 3, "tags": {"site": "north"}, "device_name": "d", "media_type": "video/h264", "kms_key_id": "k",
+            "storage": {"DefaultStorageTier": "WARM"},
             "notification": {"Status": "ENABLED", "DestinationConfig": {"Uri": "https://example.com/x"}},
             "mapped_channel": "arn:aws:kinesisvideo:us-east-1:123456789012:channel/door/1",
             "of_a_later_version": {"a": [1, {"b": null}]},

@@ -1,0 +1,95 @@
+//! `CreateStream` and `DeleteStream`.
+
+use super::alone;
+use crate::{
+    auth::{
+        Caller,
+        identity::{Resource, Tags},
+    },
+    aws::{
+        Error, Json, Target, arn,
+        json::done,
+        records::{FOR_EVER_HOURS, StorageConfiguration, StreamRecord, words},
+        tags, target,
+    },
+};
+use media::UnixMillis;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Create {
+    stream_name: String,
+    data_retention_in_hours: Option<u32>,
+    device_name: Option<String>,
+    media_type: Option<String>,
+    kms_key_id: Option<String>,
+    tags: Option<Tags>,
+    stream_storage_configuration: Option<StorageConfiguration>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Created {
+    #[serde(rename = "StreamARN")]
+    stream_arn: String,
+}
+
+/// Makes a stream, which can be used at once. Without a retention it keeps no archive: that is the model's default.
+pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<Json<Created>, Error> {
+    let name = target::name("StreamName", &input.stream_name)?;
+    let hours = input.data_retention_in_hours.unwrap_or(0);
+    if hours > FOR_EVER_HOURS {
+        return Err(Error::constraint(
+            "DataRetentionInHours",
+            format_args!("Member must be from 0 to {FOR_EVER_HOURS}"),
+        ));
+    }
+    let checks: [(&str, &Option<String>, fn(&str, &str) -> Result<(), Error>); 3] = [
+        ("DeviceName", &input.device_name, words::device_name),
+        ("MediaType", &input.media_type, words::media_type),
+        ("KmsKeyId", &input.kms_key_id, words::kms_key_id),
+    ];
+    for (member, text, check) in checks {
+        text.as_deref().map_or(Ok(()), |text| check(member, text))?;
+    }
+    let given = input.tags.unwrap_or_default();
+    tags::check_map("Tags", &given)?;
+
+    let account = &caller.shared.aws.account;
+    let arn = account.arn(arn::Resource::Stream, &name, UnixMillis(0)).to_string();
+    let app = caller.thing(&Resource { request_tags: given.clone(), ..Resource::new(arn) })?;
+    let record = StreamRecord {
+        tags: given,
+        device_name: input.device_name,
+        media_type: input.media_type,
+        kms_key_id: input.kms_key_id,
+        storage: input.stream_storage_configuration,
+        ..StreamRecord::default()
+    };
+    let _alone = alone(&caller).await;
+    let stream = app.store.create_stream_with(&name, Some(hours), record.body()?).await?;
+    tracing::info!(stream = %name, hours, "stream created");
+    Ok(Json(Created { stream_arn: account.stream(&stream.info()).to_string() }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Delete {
+    #[serde(rename = "StreamARN")]
+    stream_arn: String,
+    current_version: Option<String>,
+}
+
+/// Deletes a stream with everything recorded in it, if it still is what the caller saw.
+pub(crate) async fn delete(caller: Caller, Json(input): Json<Delete>) -> Result<Json<Value>, Error> {
+    let granted = Target::by_arn(&input.stream_arn).resolve(&caller).await?;
+    let _alone = alone(&caller).await;
+    let (store, info) = (&granted.app()?.store, granted.info());
+    if let Some(given) = &input.current_version {
+        StreamRecord::read(store, info.id).await?.check_version(&info, given)?;
+    }
+    store.delete_stream(&info.name).await?;
+    tracing::info!(stream = %info.name, "stream deleted");
+    Ok(done())
+}
