@@ -7,7 +7,7 @@ use common::{KEY, SECRET, Server, basic, serve, wait};
 use media::StreamName;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -192,4 +192,78 @@ fn the_shared_producer_is_told_of_each_fragment() {
         assert_eq!(said["acks"], json!({"BUFFERING": 18, "RECEIVED": 18, "PERSISTED": 18}), "{said}");
         assert_eq!((&said["ack_errors"], &said["send_error"]), (&json!([]), &Value::Null), "{said}");
     }
+}
+
+/// Answers one request after another with 200; what each brought, its head and its body.
+fn receiver() -> (String, std::sync::mpsc::Receiver<(String, Value)>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/doors", listener.local_addr().unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let mut socket = BufReader::new(socket);
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let before = head.len();
+                if socket.read_line(&mut head).unwrap() == 0 {
+                    break;
+                }
+                let line = head[before..].to_ascii_lowercase();
+                length = line.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
+            }
+            let mut body = vec![0; length];
+            socket.read_exact(&mut body).unwrap();
+            socket.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            if sender.send((head, serde_json::from_slice(&body).unwrap())).is_err() {
+                return;
+            }
+        }
+    });
+    (url, receiver)
+}
+
+#[test]
+fn a_tagged_fragment_reaches_the_receiver_that_its_stream_names() {
+    let (url, received) = receiver();
+    let folder = tempfile::tempdir().unwrap();
+    make_stream(&folder.path().join("data"));
+    let config = folder.path().join("vidicon.toml");
+    let target = format!(
+        "[[targets]]\nname = \"doors\"\nurl = \"{url}\"\nsecret = \"a long random text\"\nallow_local = true\n"
+    );
+    std::fs::write(&config, target).unwrap();
+    let mut command = serve(&folder.path().join("data"));
+    command.arg("--config").arg(&config);
+    let server = Server::start(command);
+    let topic = "arn:aws:sns:us-east-1:123456789012:doors";
+    let configuration = json!({"Status": "ENABLED", "DestinationConfig": {"Uri": topic}});
+    let body = json!({"StreamName": "gate", "NotificationConfiguration": configuration});
+    let (status, said) = server.request("POST", "/updateNotificationConfiguration", Some(body));
+    assert_eq!(status, 200, "{said}");
+
+    let persisted = Persisted::default();
+    let (mut socket, reader) = begin(&server.url, &persisted);
+    let simple = |name: &str, value: &str| {
+        let pair = [element(&[0x45, 0xa3], name.as_bytes()), element(&[0x44, 0x87], value.as_bytes())].concat();
+        element(&[0x67, 0xc8], &pair)
+    };
+    let pairs = [simple("AWS_KINESISVIDEO_NOTIFICATION", ""), simple("door", "open")].concat();
+    let tags = element(&[0x12, 0x54, 0xc3, 0x67], &element(&[0x73, 0x73], &pairs));
+    send(&mut socket, &[header(), cluster(0), tags, cluster(1), cluster(2)].concat()).unwrap();
+    socket.write_all(b"0\r\n\r\n").unwrap();
+    reader.join().unwrap();
+    let number = persisted.lock().unwrap()[&(T0 + 500)].clone();
+
+    let (head, envelope) = received.recv_timeout(Duration::from_secs(10)).expect("it is told");
+    assert!(head.to_ascii_lowercase().contains("\r\nx-amz-sns-message-type: notification\r\n"), "{head}");
+    assert_eq!((&envelope["Type"], &envelope["TopicArn"]), (&"Notification".into(), &topic.into()));
+    let message: Value = serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
+    assert_eq!(message["FragmentNumber"], number);
+    assert_eq!(message["FragmentStartProducerTimestamp"], T0 + 500);
+    assert_eq!(
+        (&message["NotificationType"], &message["NotificationPayload"]),
+        (&"PERSISTED".into(), &json!({"door": "open"}))
+    );
+    assert!(message["StreamArn"].as_str().unwrap().contains(":stream/gate/"));
+    assert!(received.recv_timeout(Duration::from_secs(2)).is_err(), "only that one asked");
 }

@@ -9,10 +9,12 @@ use common::{
 };
 use ingest::putmedia::{Config, Limits, Policy};
 use media::UnixMillis;
+use serde_json::json;
 use std::time::{Duration, Instant};
 use store::{
     Position, Range,
     documents::{Expect, KEY as KEYS},
+    records::{Secret, Target},
 };
 use tokio::{io::AsyncWriteExt, time::timeout};
 use web::{NewKey, create_key};
@@ -340,5 +342,53 @@ async fn policies_count_and_a_key_that_is_taken_away_ends_its_session() {
     server.store.delete_document(KEYS, &key.access_key_id, Expect::Any).await.unwrap();
     assert_eq!(pusher.word().await, "end");
     assert_eq!(stored(&server, "own").await.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tagged_fragment_is_told_of_once_if_the_stream_is_configured_so() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.stream("gate").await;
+    let secret = Secret("a long random text".into());
+    let (name, url) = ("doors".parse().unwrap(), "http://127.0.0.1:9/x".to_owned());
+    server.store.put_target(Target { name, url, secret, allow_local: true, from_config: false }).await.unwrap();
+    let topic = "arn:aws:sns:us-west-2:123456789012:doors";
+    let configure = async |status: &str| {
+        let configuration = json!({"Status": status, "DestinationConfig": {"Uri": topic}});
+        let body = json!({"StreamName": "gate", "NotificationConfiguration": configuration});
+        server.call("updateNotificationConfiguration", body).await.done();
+    };
+    let asks = |n: u64, door: &str| {
+        let tags = tags(&[("door", door), ("AWS_KINESISVIDEO_NOTIFICATION", "")]);
+        [tags, cluster(T0 + n * 1000, 50)].concat()
+    };
+    // All sessions send the first again, as if they had not been told.
+    let push = async |parts: &[&[u8]]| {
+        let mut pusher = Pusher::start(server.address, "gate", &[]).await;
+        pusher.send(&[&header(), &parts.concat()[..]].concat()).await;
+        pusher.end().await;
+        let acks = pusher.rest().await;
+        let persisted = acks.iter().filter(|a| a["EventType"] == "PERSISTED");
+        persisted.map(|a| a["FragmentNumber"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = push(&[&asks(0, "open"), &cluster(T0 + 1000, 50)]).await;
+    configure("DISABLED").await;
+    push(&[&asks(0, "open"), &asks(2, "shut")]).await;
+    assert!(server.store.deliveries(None, 10).await.unwrap().is_empty(), "nobody is to be told");
+    configure("ENABLED").await;
+    let second = push(&[&asks(0, "open"), &cluster(T0 + 3000, 50), &asks(4, "ajar")]).await;
+    assert_eq!(second[0], first[0], "it was there");
+    push(&[&asks(0, "open"), &asks(4, "ajar")]).await;
+    let mut told = Vec::new();
+    for delivery in server.store.deliveries(None, 10).await.unwrap() {
+        let notification = server.store.notification(delivery.of.id()).await.unwrap();
+        let number = server.store.stream(&"gate".parse().unwrap()).unwrap().info().created_at.0;
+        let arn = format!("arn:aws:kinesisvideo:us-east-1:123456789012:stream/gate/{number}");
+        assert_eq!((notification.notify.uri.as_str(), notification.notify.stream_arn), (topic, arn));
+        told.push((notification.fragment.to_string(), notification.notify.payload["door"].clone()));
+    }
+    told.sort();
+    assert_eq!(told, [(first[0].clone(), "open".to_owned()), (second[2].clone(), "ajar".to_owned())]);
     server.stop().await;
 }

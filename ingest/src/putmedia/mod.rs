@@ -11,8 +11,10 @@ mod progress;
 mod session;
 #[cfg(test)]
 mod session_tests;
+mod topics;
 
 pub use self::core::{Core, ErrorId, Fault, Limits, Mark, Output, Policy, Timecode};
 pub use ack::{Ack, Acks};
 pub use config::{Config, Request};
 pub use session::Session;
+pub use topics::Topics;

@@ -3,6 +3,7 @@
 //! Everything that is acknowledged goes through here, so that the order holds: BUFFERING, RECEIVED and PERSISTED of a
 //! fragment one after another, PERSISTED in the order of fragments, nothing after ERROR.
 
+use super::Topics;
 use super::ack::{Ack, Of, Sender};
 use super::core::{ErrorId, Fault, Mark};
 use super::meters::Meters;
@@ -11,6 +12,8 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use media::{FragmentNumber, StreamName};
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
+use store::notifications::Notify;
 use store::{Kind, Offer};
 use tokio::time::Instant;
 
@@ -86,6 +89,17 @@ pub(super) struct Progress {
     waiting: FuturesOrdered<BoxFuture<'static, Committed>>,
 }
 
+/// A fragment that is complete.
+pub(super) struct Sealed {
+    /// Another part of the same cluster follows.
+    pub(super) more: bool,
+    pub(super) is_kept: bool,
+    /// When its last bytes came.
+    pub(super) heard: Instant,
+    /// What is to be told of it, should it be there already.
+    pub(super) again: Option<(Arc<dyn Topics>, Arc<Notify>)>,
+}
+
 /// The fragment that is being received.
 struct Open {
     of: Of,
@@ -151,14 +165,15 @@ impl Progress {
         }
     }
 
-    /// The fragment is complete and on its way to the disk; its last bytes came at `heard`. `more`: another part of the same
-    /// cluster follows.
-    pub(super) fn sealed(&mut self, offer: Offer, more: bool, is_kept: bool, heard: Instant) -> Result<(), Over> {
-        let (number, durable) = match offer {
-            Offer::Sealed(number, durable) => (number, durable),
+    /// The fragment is complete and on its way to the disk, or there already.
+    pub(super) fn sealed(&mut self, offer: Offer, sealed: Sealed) -> Result<(), Over> {
+        let Sealed { more, is_kept, heard, again } = sealed;
+        let (number, durable, again) = match offer {
+            // Told with the commit that makes it durable.
+            Offer::Sealed(number, durable) => (number, durable, None),
             Offer::Duplicate(number, durable) => {
                 self.meters.duplicates.increment(1);
-                (number, durable)
+                (number, durable, again)
             }
             Offer::Taken | Offer::Dropped => {
                 return Err(Over::Refused(self.refusal(ErrorId::InternalError, "the fragment was dropped")));
@@ -174,7 +189,13 @@ impl Progress {
             of.number = if open.is_split { of.number } else { number };
             self.said_whole(of, open.began, heard);
         }
-        self.wait_for(of, !more && is_kept, heard, async move { durable.wait().await.map(|_| ()) });
+        self.wait_for(of, !more && is_kept, heard, async move {
+            durable.wait().await?;
+            match again {
+                Some((topics, notify)) => topics.again(number, notify).await,
+                None => Ok(()),
+            }
+        });
         Ok(())
     }
 

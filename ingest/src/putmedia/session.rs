@@ -4,14 +4,16 @@
 //! a session ends. What does not: bytes of Matroska (`core`), HTTP (`web`).
 
 use super::core::{self, Core, ErrorId, Output};
-use super::progress::{Over, Progress, Refusal};
-use super::{Acks, Config, Request, ack};
+use super::progress::{Over, Progress, Refusal, Sealed};
+use super::{Acks, Config, Request, Topics, ack};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use store::notifications::{Notify, asked};
 use store::{Verbatim, VerbatimWriter};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ pub struct Session {
     core: Core,
     writer: VerbatimWriter,
     progress: Progress,
+    topics: Option<Arc<dyn Topics>>,
     config: Config,
     stop: CancellationToken,
     began: Instant,
@@ -44,6 +47,7 @@ impl Session {
             core: Core::new(core::Options { timecode: request.timecode, limits, policy }),
             writer: stream.verbatim_writer(),
             progress: Progress::new(&stream.info().name, sender, !request.acks, now),
+            topics: None,
             config: config.clone(),
             stop,
             began: now,
@@ -51,6 +55,11 @@ impl Session {
             stream,
         };
         (session, acks)
+    }
+
+    /// The same, of a stream whose fragments may ask for notifications.
+    pub fn telling(self, topics: Arc<dyn Topics>) -> Session {
+        Session { topics: Some(topics), ..self }
     }
 
     /// Reads the body to its end. Returns when the last acknowledgement was queued; the reader's queue ends with it.
@@ -148,10 +157,12 @@ impl Session {
                     step(&mut self.progress, &self.stop, self.writer.frame(frame)).await?;
                     self.progress.frame(bytes);
                 }
-                Output::End { lead, cluster, tags: _, duration_ms, more } => {
+                Output::End { lead, cluster, tags, duration_ms, more } => {
+                    let told = self.told(&tags).await;
                     let verbatim = Verbatim { lead, cluster, duration_ms };
                     let offer = step(&mut self.progress, &self.stop, self.writer.end(verbatim)).await?;
-                    self.progress.sealed(offer, more, self.keeps(), self.heard)?;
+                    let again = told.and_then(|notify| Some((self.topics.clone()?, notify)));
+                    self.progress.sealed(offer, Sealed { more, is_kept: self.keeps(), heard: self.heard, again })?;
                 }
                 Output::Empty => {
                     self.writer.abandon();
@@ -163,6 +174,16 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What is to be told of the open fragment, if its tags and the stream's configuration want it; from here on it will be once
+    /// the fragment is durable.
+    async fn told(&mut self, tags: &[(String, String)]) -> Option<Arc<Notify>> {
+        let (topics, pairs) = (self.topics.clone()?, asked(tags)?);
+        let (notify, number) = (topics.of(pairs).await?, self.writer.open_number()?);
+        // A fragment that stalled and was given up meanwhile is refused just after this.
+        self.stream.notify_when_durable(number, notify.clone()).ok()?;
+        Some(notify)
     }
 
     /// Whether the stream keeps what it gets; without retention, nothing is said to be kept.

@@ -3,7 +3,7 @@
 //! What belongs here: headers of the request, the head of the answer, and how the two bodies share a connection of HTTP.
 //! What does not: what the bytes mean (`ingest::putmedia`). The wire is that of REFERENCE §2.1, §2.2 and §2.5.
 
-use super::{Error, Target, ack_body::AckBody};
+use super::{Error, Target, ack_body::AckBody, records::StreamRecord};
 use crate::{
     auth::{Caller, access::Action, instant},
     routes::{Route, operation},
@@ -17,10 +17,15 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, future::poll_immediate, stream};
-use ingest::putmedia::{self, Session, Timecode};
-use media::UnixMillis;
-use std::{sync::Arc, time::Duration};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, poll_immediate},
+    stream,
+};
+use ingest::putmedia::{self, Session, Timecode, Topics};
+use media::{FragmentNumber, StreamName, UnixMillis};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use store::{Kind, Store, notifications::Notify};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -54,7 +59,7 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
     let (parts, body) = request.into_parts();
     let (target, wanted) = asked(&parts.headers)?;
     let granted = target.resolve(&caller).await?;
-    let stream = granted.whole()?;
+    let (stream, info) = (granted.whole()?, granted.info());
     let shared = caller.shared.clone();
     let permit = shared.put_media.permits.clone().try_acquire_owned().map_err(|_| {
         let most = shared.put_media.config.max_sessions;
@@ -67,9 +72,15 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
     let mut body = body.into_data_stream();
     let first = if parts.headers.contains_key(header::EXPECT) { go_on(&mut body).await } else { None };
     let body = stream::iter(first).chain(body);
-    let span = tracing::info_span!("put_media", stream = %granted.info().name);
+    let span = tracing::info_span!("put_media", stream = %info.name);
     let stop = shared.stop.child_token();
     let (session, acks) = Session::new(stream, &shared.put_media.config, wanted, stop.clone());
+    let session = session.telling(Arc::new(Configured {
+        store: granted.app()?.store.clone(),
+        name: info.name.clone(),
+        id: info.id,
+        arn: shared.aws.account.stream(&info).to_string(),
+    }));
     let task = async move {
         tokio::select! {
             () = session.run(body) => {}
@@ -92,6 +103,47 @@ async fn end_with_credentials(caller: &Caller, stop: CancellationToken) {
             tracing::info!("the credentials of the session do not hold any more");
             stop.cancel();
         }
+    }
+}
+
+/// The notification configuration of a stream.
+struct Configured {
+    store: Store,
+    name: StreamName,
+    id: u64,
+    arn: String,
+}
+
+impl Configured {
+    async fn read(&self, payload: BTreeMap<String, String>) -> Result<Option<Arc<Notify>>, Error> {
+        let record = StreamRecord::read(&self.store, self.id).await?;
+        let Some(configuration) = record.notification.filter(|c| c.is_enabled()) else { return Ok(None) };
+        let (to, uri) = (configuration.destination()?, configuration.destination_config.uri);
+        Ok(Some(Arc::new(Notify { uri, to, stream_arn: self.arn.clone(), payload })))
+    }
+}
+
+impl Topics for Configured {
+    fn of(&self, payload: BTreeMap<String, String>) -> BoxFuture<'_, Option<Arc<Notify>>> {
+        let read = async {
+            // Media is worth more than word of it.
+            self.read(payload).await.unwrap_or_else(|error| {
+                tracing::error!(stream = %self.name, name = error.name, message = %error.message, "nobody is told of a fragment");
+                None
+            })
+        };
+        read.boxed()
+    }
+    fn again(&self, fragment: FragmentNumber, notify: Arc<Notify>) -> BoxFuture<'static, Result<(), store::Error>> {
+        let (store, name) = (self.store.clone(), self.name.clone());
+        let raise = async move {
+            match store.raise_notification(&name, fragment, notify).await {
+                // It has expired meanwhile, and with it what could be told.
+                Err(error) if error.kind() == Kind::NotFound => Ok(()),
+                other => other,
+            }
+        };
+        raise.boxed()
     }
 }
 
@@ -210,6 +262,14 @@ mod tests {
             "1795404896,353",
         ] {
             assert_eq!((at(wrong), c_sdk(wrong)), (None, None), "{wrong}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_start_is_a_time_or_refused(text in "[ -~]{0,24}|[0-9]{0,20}\\.?[0-9]{0,20}", unpadded in proptest::prelude::any::<bool>()) {
+            let read = start_timestamp(&text, unpadded);
+            proptest::prop_assert!(read.is_none_or(|at| (0..=LAST_MS as i64 + 999).contains(&at.0)), "{:?}", read);
         }
     }
 
