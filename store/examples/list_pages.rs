@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p vidicon-store --example list_pages -- [FRAGMENTS]` fills one stream with ever more fragments, up to a
 //! million, and prints one JSON object: for 1 %, 10 % and all of them, by either clock, pages of 100 and of 1000, the median and the
-//! 99th percentile in ms over pages at random places. The baseline is the same page read by its primary key, of which a page of a
-//! listing by time cannot be cheaper.
+//! 99th percentile in ms over pages at random places; and how large the catalog is in the end. The baseline is the same page read by
+//! its primary key, of which a page of a listing by time cannot be cheaper.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use bytes::Bytes;
@@ -58,7 +58,9 @@ async fn main() {
         }
     }
     store.stop().await.unwrap();
-    println!("[{}]", figures.join(",\n "));
+    let catalog = std::fs::metadata(folder.path().join("data/catalog.sqlite")).unwrap().len();
+    let bytes = catalog as f64 / fragments as f64;
+    println!("{{\"catalog_bytes_a_fragment\":{bytes:.1},\"pages\":[\n {}]}}", figures.join(",\n "));
 }
 
 /// Stores fragments of a producer, small ones: a listing does not read what is in them.
