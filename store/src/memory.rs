@@ -3,7 +3,7 @@
 //! What belongs here: the tail, the figures of the newest fragments, who waits for a commit, and whether a fragment was sent
 //! before. What does not: open fragments and numbers ([`crate::state`]), and locks.
 
-use crate::{Durable, Error};
+use crate::{Durable, Error, Kind};
 use media::{Fragment, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 
 /// Newest fragments whose figures stay in memory, per stream.
 pub(crate) const RECENT: usize = 256;
+/// Those that sent the same fragment again and wait for one commit of it; more are told to try again.
+const MOST_WAITERS: usize = 64;
 
 /// What makes two fragments of a stream the same one, sent twice (invariant 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +137,13 @@ impl Memory {
     pub(crate) fn sent_before(&mut self, key: &Key) -> Sent {
         if let Some(found) = self.in_flight.iter_mut().find(|f| f.key == *key) {
             let (done, answer) = oneshot::channel();
-            found.waiters.push(done);
+            if found.waiters.len() < MOST_WAITERS {
+                found.waiters.push(done);
+            } else {
+                let message = format!("fragment {} was sent again too often before it is durable", found.number);
+                // The receiver is here, so it cannot fail.
+                let _ = done.send(Err(Error::new(Kind::LimitExceeded, message)));
+            }
             return Sent::Before(found.number, Durable::new(answer));
         }
         if let Some(found) = self.recent.iter().rev().find(|r| Key::of(&r.meta) == *key) {
@@ -183,5 +191,101 @@ impl Memory {
         }
         self.tail.retain(|f| !gone(&f.meta));
         self.tail_bytes = self.tail.iter().map(|f| u64::from(f.meta.bytes)).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn meta(counter: u64, start: i64) -> FragmentMeta {
+        FragmentMeta {
+            number: FragmentNumber::new(counter, 0, 0),
+            producer_start: UnixMillis(start),
+            server_start: UnixMillis(0),
+            duration_ms: 1,
+            bytes: 10,
+            lead_bytes: 0,
+            frames: 1,
+            crc32c: counter as u32,
+            header: HeaderId(1),
+            cause: None,
+        }
+    }
+
+    fn told(sent: Sent) -> &'static str {
+        match sent {
+            Sent::Before(..) => "before",
+            Sent::New => "new",
+            Sent::Unknown => "unknown",
+        }
+    }
+
+    fn look(memory: &mut Memory, of: &FragmentMeta) -> &'static str {
+        told(memory.sent_before(&Key::of(of)))
+    }
+
+    #[test]
+    fn the_catalog_is_asked_only_for_what_is_old_and_not_in_memory() {
+        let mut memory = Memory::new(Recorded::default());
+        for i in 0..RECENT as u64 {
+            memory.push_recent(meta(i + 1, i as i64 * 10));
+        }
+        assert_eq!(look(&mut memory, &meta(9999, 5)), "new", "memory holds all there is");
+        memory.push_recent(meta(300, 3000));
+        assert_eq!(look(&mut memory, &meta(9999, 3001)), "new", "later than all there ever was");
+        assert_eq!(look(&mut memory, &meta(1, 0)), "unknown", "too old for memory");
+        assert_eq!(look(&mut memory, &meta(9999, 3000)), "unknown", "another one of that time");
+        assert_eq!(look(&mut memory, &meta(300, 3000)), "before");
+        memory.forget(|_| true);
+        assert_eq!(look(&mut memory, &meta(300, 3000)), "unknown", "deleted, as far as memory goes");
+        let opened = Recorded {
+            recent: (0..RECENT as u64).map(|i| meta(i + 1, 10)).collect(),
+            newest_start: Some(UnixMillis(50)),
+        };
+        let mut memory = Memory::new(opened);
+        assert_eq!((look(&mut memory, &meta(9999, 50)), look(&mut memory, &meta(9999, 51))), ("unknown", "new"));
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_for_one_commit_are_bounded_and_all_told() {
+        let mut memory = Memory::new(Recorded::default());
+        let first = meta(1, 0);
+        memory.sealed(&first);
+        let mut waiting = Vec::new();
+        for _ in 0..MOST_WAITERS + 3 {
+            let Sent::Before(number, durable) = memory.sent_before(&Key::of(&first)) else { panic!("it is in flight") };
+            assert_eq!(number, first.number);
+            waiting.push(durable);
+        }
+        for refused in waiting.split_off(MOST_WAITERS) {
+            assert_eq!(refused.wait().await.unwrap_err().kind(), Kind::LimitExceeded);
+        }
+        let waiters = memory.settle(first.number);
+        assert_eq!(waiters.len(), MOST_WAITERS);
+        waiters.into_iter().for_each(|waiter| waiter.send(Ok(first.clone())).unwrap());
+        for durable in waiting {
+            assert_eq!(durable.wait().await.unwrap(), first);
+        }
+        assert_eq!(look(&mut memory, &first), "new", "its commit failed, for all that memory knows");
+    }
+
+    #[test]
+    fn of_one_producer_time_the_latest_that_is_left_is_listed() {
+        let mut memory = Memory::new(Recorded::default());
+        for (counter, start) in [(1, 0), (2, 10), (3, 0), (4, 0)] {
+            memory.push_recent(meta(counter, start));
+        }
+        let listed = |memory: &Memory, limit| {
+            let latest = memory.latest(limit).unwrap();
+            latest.iter().map(|m| m.number.counter()).collect::<Vec<_>>()
+        };
+        assert_eq!((listed(&memory, 9), listed(&memory, 1)), (vec![2, 4], vec![4]));
+        memory.forget(|m| m.number.counter() == 4);
+        assert_eq!(listed(&memory, 9), [2, 3]);
+        let after = |n| memory.after(FragmentNumber::new(n, 0, 0), 9).unwrap().len();
+        assert_eq!((after(0), after(1), after(3)), (3, 2, 0));
     }
 }
