@@ -36,6 +36,7 @@ use store::Store;
 
 pub use auth::identities::{MadeKey, NewKey, create_key};
 pub use aws::config::{AwsConfig, HttpConfig};
+pub use aws::quotas::Quotas;
 pub use routes::{actions, described as routes};
 pub use serve::serve;
 

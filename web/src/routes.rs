@@ -190,7 +190,11 @@ pub(crate) fn path_token(path: &str) -> Option<&str> {
 /// The router over the table, with authentication around all of it.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let router = table().fold(Router::new(), |router, route| {
-        let around = middleware::from_fn(move |request: Request, next: Next| guarded(route, request, next));
+        let shared = shared.clone();
+        let around = middleware::from_fn(move |request: Request, next: Next| {
+            let shared = shared.clone();
+            async move { guarded(route, &shared, request, next).await }
+        });
         let handler = match (route.streams, route.operation) {
             (true, _) => (route.handler)().route_layer(DefaultBodyLimit::disable()),
             (false, Some(_)) => (route.handler)().route_layer(DefaultBodyLimit::max(aws::BODY_BYTES)),
@@ -208,14 +212,21 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// Runs around each handler: tells it its action, limits its time, counts it.
-async fn guarded(route: &'static Route, mut request: Request, next: Next) -> Response {
+async fn guarded(route: &'static Route, shared: &Shared, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     request.extensions_mut().insert(route.action);
     let id = aws::RequestId::new();
     request.extensions_mut().insert(id);
-    let response = match tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Error::unavailable("timeout", "the server did not answer in time", 5).into_response(),
+    let limited = match (route.operation, route.streams) {
+        (Some(operation), false) => shared.aws.called(operation, shared.door.now()).err(),
+        _ => None,
+    };
+    let response = match limited {
+        Some(error) => error.into_response(),
+        None => match tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => Error::unavailable("timeout", "the server did not answer in time", 5).into_response(),
+        },
     };
     let response = match route.operation {
         Some(_) => aws::dress(response, id),

@@ -289,6 +289,10 @@ impl Caller {
     pub(crate) fn with(&self, action: Action) -> Caller {
         Caller { shared: self.shared.clone(), principal: self.principal.clone(), around: self.around.clone(), action }
     }
+    /// What is asked.
+    pub(crate) fn action(&self) -> Action {
+        self.action
+    }
     fn asking(&self) -> Asking<'_> {
         Asking { principal: &self.principal, action: self.action, around: &self.around }
     }

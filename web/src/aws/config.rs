@@ -1,6 +1,6 @@
 //! Settings of the HTTP surface and of its AWS part.
 
-use super::arn::Account;
+use super::{arn::Account, quotas::Quotas};
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
@@ -25,11 +25,18 @@ pub struct AwsConfig {
     /// Whether a listing whose range ends before what the stream keeps begins is refused with InvalidArgumentException, as the
     /// cloud does. Else it is empty, with a warning in a header.
     pub refuse_expired_ranges: bool,
+    /// Limits that the cloud has; all are off unless set.
+    pub quotas: Quotas,
 }
 
 impl Default for AwsConfig {
     fn default() -> Self {
-        AwsConfig { region: "us-east-1".into(), account_id: "123456789012".into(), refuse_expired_ranges: false }
+        AwsConfig {
+            region: "us-east-1".into(),
+            account_id: "123456789012".into(),
+            refuse_expired_ranges: false,
+            quotas: Quotas::default(),
+        }
     }
 }
 
@@ -84,7 +91,7 @@ impl AwsConfig {
     /// # Errors
     /// A line that names the key.
     pub fn check(&self) -> Result<(), String> {
-        let AwsConfig { region, account_id, refuse_expired_ranges: _ } = self;
+        let AwsConfig { region, account_id, refuse_expired_ranges: _, quotas: _ } = self;
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !(1..=32).contains(&region.len()) || !region.bytes().all(word) {
             return Err(format!("aws.region is {region:?}: it must be lower-case letters, digits and '-', at most 32"));

@@ -8,7 +8,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 /// A JSON object in, a JSON object out.
 #[derive(Debug)]
@@ -51,7 +54,11 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
         let path = e.path().to_string();
-        refusal(&path, e.inner())
+        // What stands where an enum's word is expected counts as broken JSON to its reader.
+        match e.inner().is_syntax() && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+            true => Error::constraint(&path, "Member must be a string"),
+            false => refusal(&path, e.inner()),
+        }
     })?;
     reader.end().map_err(|e| Error::invalid(format!("the body is no JSON object: {e}")))?;
     Ok(value)
@@ -136,6 +143,12 @@ mod tests {
             refused(r#"{"StreamName":"a","Status":"On"}"#),
             format!("Value at 'Status' {must} Member must satisfy enum value set: [ENABLED, DISABLED]")
         );
+        for wrong in ["1", "true", "[1]"] {
+            assert_eq!(
+                refused(&format!(r#"{{"StreamName":"a","Status":{wrong}}}"#)),
+                format!("Value at 'Status' {must} Member must be a string")
+            );
+        }
         assert_eq!(
             refused(r#"{"StreamName":"a","List":[{"Key":"a"},{}]}"#),
             format!("Value at 'List[1].Key' {must} Member must not be null")

@@ -22,6 +22,7 @@ mod get_media;
 pub(crate) mod json;
 pub(crate) mod paging;
 pub(crate) mod put_media;
+pub(crate) mod quotas;
 pub(crate) mod records;
 pub(crate) mod sts;
 pub(crate) mod tags;
@@ -36,7 +37,9 @@ use axum::{
 use endpoints::Base;
 pub(crate) use error::Error;
 pub(crate) use json::Json;
+use media::UnixMillis;
 use paging::Pages;
+use quotas::{Calls, Quotas};
 pub(crate) use target::Target;
 use uuid::Uuid;
 
@@ -65,6 +68,8 @@ pub(crate) struct Surface {
     /// Whether a range that ends before what is kept begins is refused, as the cloud does.
     pub(crate) refuse_expired: bool,
     pub(crate) channel_births: channels::Births,
+    pub(crate) quotas: Quotas,
+    calls: Calls,
 }
 
 impl Surface {
@@ -82,7 +87,22 @@ impl Surface {
             public,
             refuse_expired: app.aws.refuse_expired_ranges,
             channel_births: Default::default(),
+            quotas: app.aws.quotas.clone(),
+            calls: Calls::default(),
         })
+    }
+
+    /// Counts a call of an operation, whatever it is about.
+    ///
+    /// # Errors
+    /// `ClientLimitExceededException` if there is a limit and it is reached.
+    pub(crate) fn called(&self, operation: &'static str, now: UnixMillis) -> Result<(), Error> {
+        self.calls.count(operation, None, self.quotas.calls_per_s, now)
+    }
+
+    /// Counts an action on a stream. See [`Surface::called`].
+    fn called_on(&self, action: &'static str, stream: u64, now: UnixMillis) -> Result<(), Error> {
+        self.calls.count(action, Some(stream), self.quotas.calls_per_s_per_stream, now)
     }
 }
 

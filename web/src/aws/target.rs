@@ -65,11 +65,12 @@ impl Target {
     pub(crate) async fn resolve_to_tag(&self, caller: &Caller, request: &Resource) -> Result<Granted, Error> {
         let (name, arn) = self.read()?;
         let granted = caller.stream_to_tag(name.as_str(), request).await?;
-        let account = &caller.shared.aws.account;
-        match arn.is_none_or(|arn| account.names(&arn, granted.info().created_at)) {
-            true => Ok(granted),
-            false => Err(crate::auth::access::no_stream().into()),
+        let aws = &caller.shared.aws;
+        if !arn.is_none_or(|arn| aws.account.names(&arn, granted.info().created_at)) {
+            return Err(crate::auth::access::no_stream().into());
         }
+        aws.called_on(caller.action().name(), granted.id(), caller.now())?;
+        Ok(granted)
     }
 }
 

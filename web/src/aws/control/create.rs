@@ -9,6 +9,7 @@ use crate::{
     aws::{
         Error, Json, Target, arn,
         json::done,
+        quotas::Quotas,
         records::{FOR_EVER_HOURS, StorageConfiguration, StreamRecord, words},
         tags, target,
     },
@@ -16,6 +17,10 @@ use crate::{
 use media::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::{Store, documents::STREAM};
+
+/// Documents that are looked through at a time.
+const BATCH: usize = 500;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -68,9 +73,36 @@ pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<
         ..StreamRecord::default()
     };
     let _alone = alone(&caller).await;
+    few_enough(&app.store, &caller.shared.aws.quotas, record.device_name.as_deref()).await?;
     let stream = app.store.create_stream_with(&name, Some(hours), record.body()?).await?;
     tracing::info!(stream = %name, hours, "stream created");
     Ok(Json(Created { stream_arn: account.stream(&stream.info()).to_string() }))
+}
+
+/// Holds one more stream against the quotas.
+async fn few_enough(store: &Store, quotas: &Quotas, device: Option<&str>) -> Result<(), Error> {
+    if quotas.streams > 0 && store.streams().len() >= quotas.streams as usize {
+        let message = format!("there are {} streams already, the most that aws.quotas.streams allows", quotas.streams);
+        return Err(Error::new("AccountStreamLimitExceededException", message));
+    }
+    let (Some(device), 1..) = (device, quotas.streams_per_device) else { return Ok(()) };
+    let (mut there, mut after) = (0, None);
+    loop {
+        let batch = store.documents(STREAM, "", after.as_deref(), BATCH).await?;
+        for document in &batch {
+            there += u32::from(StreamRecord::of(document)?.device_name.as_deref() == Some(device));
+        }
+        if there >= quotas.streams_per_device {
+            let message = format!(
+                "device {device} has {there} streams already, the most that aws.quotas.streams_per_device allows"
+            );
+            return Err(Error::new("DeviceStreamLimitExceededException", message));
+        }
+        match batch.last() {
+            Some(last) if batch.len() == BATCH => after = Some(last.name.clone()),
+            _ => return Ok(()),
+        }
+    }
 }
 
 #[derive(Deserialize)]

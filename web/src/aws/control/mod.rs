@@ -1,7 +1,9 @@
 //! The control plane (`kinesisvideo`, 2017-09-30): streams, channels, their tags and configurations, and where to go on.
 
 mod create;
+mod edge;
 mod endpoints;
+mod images;
 mod notification;
 mod streams;
 mod tags;
@@ -64,6 +66,42 @@ pub(crate) const ROUTES: &[Route] = &[
         "/updateNotificationConfiguration",
         Action::named("kinesisvideo:UpdateNotificationConfiguration"),
         || post(notification::update),
+    ),
+    operation(
+        "DescribeImageGenerationConfiguration",
+        "/describeImageGenerationConfiguration",
+        Action::named("kinesisvideo:DescribeImageGenerationConfiguration"),
+        || post(images::describe),
+    ),
+    operation(
+        "UpdateImageGenerationConfiguration",
+        "/updateImageGenerationConfiguration",
+        Action::named("kinesisvideo:UpdateImageGenerationConfiguration"),
+        || post(images::update),
+    ),
+    operation(
+        "StartEdgeConfigurationUpdate",
+        "/startEdgeConfigurationUpdate",
+        Action::named("kinesisvideo:StartEdgeConfigurationUpdate"),
+        || post(edge::start),
+    ),
+    operation(
+        "DescribeEdgeConfiguration",
+        "/describeEdgeConfiguration",
+        Action::named("kinesisvideo:DescribeEdgeConfiguration"),
+        || post(edge::describe),
+    ),
+    operation(
+        "DeleteEdgeConfiguration",
+        "/deleteEdgeConfiguration",
+        Action::named("kinesisvideo:DeleteEdgeConfiguration"),
+        || post(edge::delete),
+    ),
+    operation(
+        "ListEdgeAgentConfigurations",
+        "/listEdgeAgentConfigurations",
+        Action::named("kinesisvideo:ListEdgeAgentConfigurations"),
+        || post(edge::list),
     ),
 ];
 

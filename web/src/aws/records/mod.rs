@@ -6,6 +6,8 @@
 //! Configurations are kept in the shape of the service model. Members that this version does not know are never lost: at the top
 //! of a record they are kept as they are; deeper down the record is refused, and the refusal names them.
 
+pub(crate) mod edge;
+pub(crate) mod images;
 pub(crate) mod notification;
 mod stream;
 pub(crate) mod words;

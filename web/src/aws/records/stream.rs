@@ -1,6 +1,8 @@
 //! The document of a stream (`store::documents::STREAM`): what is configured of it beyond its name and retention.
 
-use super::{faithful, notification::NotificationConfiguration, words};
+use super::{
+    edge::Edge, faithful, images::ImageGenerationConfiguration, notification::NotificationConfiguration, words,
+};
 use crate::{
     auth::{access::no_stream, identity::Tags},
     aws::Error,
@@ -55,6 +57,10 @@ pub(crate) struct StreamRecord {
     pub(crate) storage: Option<StorageConfiguration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) notification: Option<NotificationConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image_generation: Option<ImageGenerationConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) edge: Option<Edge>,
     /// The ARN of the signalling channel whose sessions are stored in this stream; at most one (REFERENCE §1.3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mapped_channel: Option<String>,
@@ -156,6 +162,11 @@ mod tests {
             "revision": 3, "tags": {"site": "north"}, "device_name": "d", "media_type": "video/h264", "kms_key_id": "k",
             "storage": {"DefaultStorageTier": "WARM"},
             "notification": {"Status": "ENABLED", "DestinationConfig": {"Uri": "https://example.com/x"}},
+            "image_generation": {"Status": "DISABLED", "ImageSelectorType": "SERVER_TIMESTAMP", "SamplingInterval": 200, "Format": "PNG",
+                "DestinationConfig": {"Uri": "s3://b", "DestinationRegion": "us-west-2"}},
+            "edge": {"created_at": 1, "updated_at": 2, "config": {"HubDeviceArn": "h",
+                "RecorderConfig": {"MediaSourceConfig": {"MediaUriSecretArn": "s", "MediaUriType": "FILE_URI"}},
+                "DeletionConfig": {"LocalSizeConfig": {"MaxLocalMediaSizeInMB": 64}}}},
             "mapped_channel": "arn:aws:kinesisvideo:us-east-1:123456789012:channel/door/1",
             "of_a_later_version": {"a": [1, {"b": null}]},
         });

@@ -1,0 +1,115 @@
+//! Limits that the cloud has, for those who want to be held to them: `[aws.quotas]`. All are off unless set.
+
+use super::Error;
+use media::UnixMillis;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// Limits of the AWS surface: `[aws.quotas]`. 0 is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quotas {
+    /// Streams in all; CreateStream is refused more with AccountStreamLimitExceededException.
+    pub streams: u32,
+    /// Streams with one DeviceName; DeviceStreamLimitExceededException.
+    pub streams_per_device: u32,
+    /// Calls of one operation a second, over all streams; ClientLimitExceededException. PutMedia has none.
+    pub calls_per_s: u32,
+    /// … that name one stream by StreamName or StreamARN in their body.
+    pub calls_per_s_per_stream: u32,
+}
+
+/// Rates that are counted at a time; beyond it, those that are not used up are forgotten.
+const MOST: usize = 10_000;
+const SECOND_US: i64 = 1_000_000;
+
+/// Counts calls. Each count is a generic cell rate: a call moves its time one interval on; a time a second ahead of the clock
+/// refuses.
+#[derive(Default)]
+pub(crate) struct Calls {
+    /// In µs, by operation and stream.
+    next: Mutex<HashMap<(&'static str, Option<u64>), i64>>,
+}
+
+impl Calls {
+    /// Counts a call of an operation, of one stream or of all, that may be made so often a second.
+    ///
+    /// # Errors
+    /// `ClientLimitExceededException`.
+    pub(crate) fn count(
+        &self,
+        operation: &'static str,
+        stream: Option<u64>,
+        per_s: u32,
+        now: UnixMillis,
+    ) -> Result<(), Error> {
+        if per_s == 0 {
+            return Ok(());
+        }
+        let (now, interval) = (now.0.saturating_mul(1000), SECOND_US / i64::from(per_s));
+        let mut all = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST {
+            all.retain(|_, next| *next > now);
+        }
+        let next = all.get(&(operation, stream)).copied().unwrap_or(now).max(now) + interval;
+        // Where so many are used up at once that nothing can be forgotten, what comes next is not counted.
+        match next - now <= SECOND_US {
+            true if all.len() < MOST || all.contains_key(&(operation, stream)) => {
+                all.insert((operation, stream), next);
+                Ok(())
+            }
+            true => Ok(()),
+            false => {
+                let (of, key) = match stream {
+                    Some(_) => (" of one stream", "calls_per_s_per_stream"),
+                    None => ("", "calls_per_s"),
+                };
+                let message = format!("more than {per_s} calls of {operation}{of} in a second (aws.quotas.{key})");
+                Err(Error::new("ClientLimitExceededException", message))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_second_has_so_many_calls() {
+        let calls = Calls::default();
+        let count = |stream, at| calls.count("TagStream", stream, 5, UnixMillis(at));
+        for _ in 0..5 {
+            count(None, 1000).unwrap();
+        }
+        let error = count(None, 1000).unwrap_err();
+        assert_eq!((error.name, error.status.as_u16()), ("ClientLimitExceededException", 400));
+        assert!(
+            error.message.contains("5 calls of TagStream in a second (aws.quotas.calls_per_s)"),
+            "{}",
+            error.message
+        );
+        count(Some(1), 1000).unwrap();
+        calls.count("UntagStream", None, 5, UnixMillis(1000)).unwrap();
+        assert!(count(None, 1199).is_err());
+        count(None, 1200).unwrap();
+        assert!(count(None, 1200).is_err());
+        // A whole second later all of them are there again, and no more.
+        assert_eq!((0..9).filter(|_| count(None, 9000).is_ok()).count(), 5);
+        assert!((0..1000).all(|_| calls.count("ListStreams", None, 0, UnixMillis(0)).is_ok()), "0 is no limit");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let calls = Calls::default();
+        for stream in 0..3 * MOST as u64 {
+            calls.count("TagStream", Some(stream), 1, UnixMillis(stream as i64 / 100)).unwrap();
+        }
+        assert!(calls.next.lock().unwrap().len() <= MOST);
+    }
+}
