@@ -71,12 +71,12 @@ class Server:
 
     credentials = {"VIDICON_ROOT_ACCESS_KEY_ID": "BENCHKEY", "VIDICON_ROOT_SECRET_ACCESS_KEY": "secret of the bench"}
 
-    def __init__(self, urls):
+    def __init__(self, urls, data=None):
         self.folder = tempfile.TemporaryDirectory(dir=os.environ.get("VIDICON_BENCH_DIR"))
         config = pathlib.Path(self.folder.name) / "vidicon.toml"
         config.write_text("".join(f'[[cameras]]\nname = "cam{i}"\nurl = "{url}"\n' for i, url in enumerate(urls)))
         self.command = [ROOT / "target/release/vidicon", "serve", "--listen", "127.0.0.1:0", "--log", "warn", "--config", config,
-                        "--data", f"{self.folder.name}/data"]
+                        "--data", data or f"{self.folder.name}/data"]
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True, env={**os.environ, **self.credentials})

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 
+import archive_rows
 from load import ROOT, Farm, Server, Skipped, cpu_seconds, need, rss_bytes
 
 CLIP = "media/derived/cam_av_720p15_gop30_aac.mp4"
@@ -265,4 +266,6 @@ ROWS = {
     "commit_latency_p99": commit_latency_p99,
     "whep_first_picture_p95": whep_first_picture_p95,
     "detect_rate_vs_ort": detect_rate_vs_ort,
+    "getmedia_vs_cat": lambda _args: archive_rows.getmedia_vs_cat(example, row),
+    "list_fragments_1m_p99": lambda _args: archive_rows.list_fragments_1m_p99(example, row),
 }
