@@ -136,6 +136,9 @@ async fn one_channel_stores_in_one_stream() {
     let (kind, message) = server.call("deleteSignalingChannel", json!({"ChannelARN": door})).await.refused();
     assert_eq!(kind, IN_USE);
     assert!(message.contains("DISABLED frees both"), "{message}");
+    let (kind, message) = server.call("deleteStream", json!({"StreamARN": hall})).await.refused();
+    assert_eq!(kind, IN_USE);
+    assert!(message.contains("DescribeMappedResourceConfiguration"), "{message}");
     assert_eq!(stored_in(&server, &gate).await, json!({"Status": "DISABLED"}));
     assert_eq!(mapped(&server, &yard).await, json!([]));
 

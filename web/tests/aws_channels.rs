@@ -269,6 +269,88 @@ async fn a_channel_is_changed_by_who_saw_its_version() {
     server.stop().await;
 }
 
+async fn tags(server: &Server, arn: &str) -> Value {
+    server.call("ListTagsForResource", json!({"ResourceARN": arn})).await.done()["Tags"].clone()
+}
+
+#[tokio::test]
+async fn a_channel_has_tags() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let asked = json!({"ChannelName": "door", "Tags": [{"Key": "site", "Value": "north"}]});
+    let arn = server.call("createSignalingChannel", asked).await.done()["ChannelARN"].as_str().unwrap().to_owned();
+    let before = described(&server, &arn).await;
+    assert_eq!(tags(&server, &arn).await, json!({"site": "north"}));
+    let list = json!([{"Key": "floor", "Value": "2"}, {"Key": "site", "Value": ""}]);
+    let done = server.call("TagResource", json!({"ResourceARN": arn, "Tags": list})).await.done();
+    assert_eq!(done, json!({}));
+    assert_eq!(tags(&server, &arn).await, json!({"site": "", "floor": "2"}));
+    server.call("UntagResource", json!({"ResourceARN": arn, "TagKeyList": ["site", "never there"]})).await.done();
+    assert_eq!(tags(&server, &arn).await, json!({"floor": "2"}));
+    assert_eq!(described(&server, &arn).await, before, "tags leave the channel and its version as they are");
+
+    // Many at once: none is lost.
+    let adding = (0..8).map(|n| {
+        let list = json!([{"Key": format!("k{n}"), "Value": "v"}]);
+        server.call("TagResource", json!({"ResourceARN": arn, "Tags": list}))
+    });
+    for answer in futures_util::future::join_all(adding).await {
+        answer.done();
+    }
+    assert_eq!(tags(&server, &arn).await.as_object().unwrap().len(), 9);
+    let many: Vec<Value> = (0..42).map(|n| json!({"Key": format!("m{n}"), "Value": ""})).collect();
+    let answer = server.call("TagResource", json!({"ResourceARN": arn, "Tags": many})).await;
+    assert_eq!(answer.refused().0, "400 TagsPerResourceExceededLimitException");
+    assert_eq!(tags(&server, &arn).await.as_object().unwrap().len(), 9, "all or nothing");
+
+    let tag = json!([{"Key": "a", "Value": "b"}]);
+    for other in [of_another_time(&arn), arn.replace("door", "none"), arn.replace("channel/", "stream/")] {
+        for (operation, member, value) in [
+            ("TagResource", "Tags", tag.clone()),
+            ("UntagResource", "TagKeyList", json!(["a"])),
+            ("ListTagsForResource", "NextToken", Value::Null),
+        ] {
+            let answer = server.call(operation, json!({"ResourceARN": other, member: value})).await;
+            assert_eq!(answer.refused().0, NOT_FOUND, "{operation} {other}");
+        }
+    }
+    let token = json!({"ResourceARN": arn, "NextToken": "AAAA"});
+    assert_eq!(server.call("ListTagsForResource", token).await.refused().0, INVALID);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn policies_see_the_tags_of_channels() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let mut arns = Vec::new();
+    for (name, site) in [("north", "north"), ("south", "south")] {
+        let asked = json!({"ChannelName": name, "Tags": [{"Key": "site", "Value": site}]});
+        arns.push(server.call("createSignalingChannel", asked).await.done()["ChannelARN"].clone());
+    }
+    let key = server
+        .key(json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*",
+                "Condition": {"StringEquals": {"aws:ResourceTag/site": "north"}}},
+            {"Effect": "Allow", "Action": "kinesisvideo:CreateSignalingChannel", "Resource": "*",
+                "Condition": {"StringEquals": {"aws:RequestTag/site": "north"}}},
+            {"Effect": "Deny", "Action": "kinesisvideo:TagResource", "Resource": "*",
+                "Condition": {"ForAnyValue:StringEquals": {"aws:TagKeys": "site"}}},
+        ]}))
+        .await;
+    let call = |operation: &'static str, body: Value| server.call_as(&key, operation, body);
+    call("describeSignalingChannel", json!({"ChannelARN": arns[0]})).await.done();
+    let denied = "403 AccessDeniedException";
+    assert_eq!(call("describeSignalingChannel", json!({"ChannelARN": arns[1]})).await.refused().0, denied);
+    let tagged = |key: &str| json!({"ResourceARN": arns[0], "Tags": [{"Key": key, "Value": "south"}]});
+    call("TagResource", tagged("floor")).await.done();
+    assert_eq!(call("TagResource", tagged("site")).await.refused().0, denied);
+    let made = |site: &str| json!({"ChannelName": "new", "Tags": [{"Key": "site", "Value": site}]});
+    assert_eq!(call("createSignalingChannel", made("south")).await.refused().0, denied);
+    call("createSignalingChannel", made("north")).await.done();
+    server.stop().await;
+}
+
 /// The `Authorization` of a key that may do what the policy says.
 async fn key(server: &Server, name: &str, policies: &[&str]) -> String {
     let policies = policies.iter().map(|p| (*p).to_owned()).collect();

@@ -17,6 +17,7 @@ use crate::{
 };
 use axum::routing::post;
 pub(crate) use record::Births;
+pub(crate) use target::{change, find};
 
 /// The operations on channels.
 pub(crate) const ROUTES: &[Route] = &[

@@ -118,8 +118,15 @@ pub(crate) async fn delete(caller: Caller, Json(input): Json<Delete>) -> Result<
     let granted = Target::by_arn(&input.stream_arn).resolve(&caller).await?;
     let _alone = alone(&caller).await;
     let (store, info) = (&granted.app()?.store, granted.info());
+    let record = StreamRecord::read(store, info.id).await?;
     if let Some(given) = &input.current_version {
-        StreamRecord::read(store, info.id).await?.check_version(&info, given)?;
+        record.check_version(&info, given)?;
+    }
+    if record.mapped_channel.is_some() {
+        return Err(Error::in_use(format!(
+            "a signaling channel stores in stream {}: DescribeMappedResourceConfiguration says which; disable that first",
+            info.name
+        )));
     }
     store.delete_stream(&info.name).await?;
     tracing::info!(stream = %info.name, "stream deleted");

@@ -10,6 +10,7 @@ use crate::{
     aws::{
         Error, Json, Target,
         arn::{self, Arn},
+        channels,
         json::done,
         records::StreamRecord,
         tags::{self, Tag},
@@ -41,6 +42,9 @@ pub(crate) struct ListForStream {
     target: Target,
     next_token: Option<String>,
 }
+
+/// The member by which the operations on anything that has an ARN name it.
+const MEMBER: &str = "ResourceARN";
 
 /// All tags of a thing: at most 50, so that there is no next page.
 #[derive(Serialize)]
@@ -138,33 +142,56 @@ pub(crate) struct ListForResource {
     next_token: Option<String>,
 }
 
-/// What an ARN names, for a caller who may do the route's action on it.
-async fn resource(caller: &Caller, text: &str, request: &Resource) -> Result<Granted, Error> {
-    let named = Arn::any("ResourceARN", text)?;
-    match named.resource {
-        arn::Resource::Stream => Target::by_arn(text).resolve_to_tag(caller, request).await,
-        arn::Resource::Channel => Err(Error::invalid(
-            "ResourceARN: tags of channels cannot be read or changed yet, only given when one is made",
-        )),
-    }
+/// The stream of an ARN, for a caller who may do the route's action on it.
+async fn stream(caller: &Caller, arn: &str, request: &Resource) -> Result<Granted, Error> {
+    Target::by_arn(arn).resolve_to_tag(caller, request).await
 }
 
 pub(crate) async fn tag_resource(caller: Caller, Json(input): Json<TagResource>) -> Result<Json<Value>, Error> {
     let added = tags::of_list("Tags", input.tags)?;
     tags::some("Tags", &added)?;
-    tag(&resource(&caller, &input.resource_arn, &giving(&added)).await?, &added).await
+    let (named, request) = (Arn::any(MEMBER, &input.resource_arn)?, giving(&added));
+    match named.resource {
+        arn::Resource::Stream => tag(&stream(&caller, &input.resource_arn, &request).await?, &added).await,
+        arn::Resource::Channel => {
+            channels::change(&caller, &named, &request, |_, record| tags::add(&mut record.tags, &added)).await?;
+            Ok(done())
+        }
+    }
 }
 
 pub(crate) async fn untag_resource(caller: Caller, Json(input): Json<UntagResource>) -> Result<Json<Value>, Error> {
-    tags::check_removed("TagKeyList", &input.tag_key_list)?;
-    untag(&resource(&caller, &input.resource_arn, &taking(&input.tag_key_list)).await?, &input.tag_key_list).await
+    let keys = input.tag_key_list;
+    tags::check_removed("TagKeyList", &keys)?;
+    let (named, request) = (Arn::any(MEMBER, &input.resource_arn)?, taking(&keys));
+    match named.resource {
+        arn::Resource::Stream => untag(&stream(&caller, &input.resource_arn, &request).await?, &keys).await,
+        arn::Resource::Channel => {
+            channels::change(&caller, &named, &request, |_, record| {
+                record.tags.retain(|key, _| !keys.contains(key));
+                Ok(())
+            })
+            .await?;
+            Ok(done())
+        }
+    }
 }
 
 pub(crate) async fn list_for_resource(
     caller: Caller,
     Json(input): Json<ListForResource>,
 ) -> Result<Json<Listed>, Error> {
-    let granted = resource(&caller, &input.resource_arn, &Resource::default()).await?;
-    no_token(&caller, input.next_token)?;
-    listed(&granted).await
+    let (named, request) = (Arn::any(MEMBER, &input.resource_arn)?, Resource::default());
+    match named.resource {
+        arn::Resource::Stream => {
+            let granted = stream(&caller, &input.resource_arn, &request).await?;
+            no_token(&caller, input.next_token)?;
+            listed(&granted).await
+        }
+        arn::Resource::Channel => {
+            let found = channels::find(&caller, named.name.clone(), Some(named), &request).await?;
+            no_token(&caller, input.next_token)?;
+            Ok(Json(Listed { tags: found.record.tags }))
+        }
+    }
 }
