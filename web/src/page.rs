@@ -1,6 +1,6 @@
 //! The page: files of `web/ui/dist` embedded in the binary, the sign-in page, and the headers that keep a page safe.
 
-use crate::{auth::Caller, body::immutable, error::Error};
+use crate::{auth::Caller, aws, body::immutable, error::Error};
 use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -81,6 +81,10 @@ fn escaped(text: &str) -> String {
 
 /// A file of the page, or 404: where everything ends up that no route names.
 pub(crate) async fn asset(caller: Caller, method: Method, uri: Uri) -> Result<Response, Error> {
+    // Only signatures name a region: an SDK asks for an operation that is not served, and is told so in its own form.
+    if method == Method::POST && caller.around.region.is_some() {
+        return Ok(aws::unknown_operation(uri.path()));
+    }
     caller.server()?;
     let path = uri.path().strip_prefix('/').unwrap_or_default();
     let file = match path {

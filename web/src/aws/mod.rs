@@ -31,7 +31,7 @@ pub(crate) mod target;
 use crate::{App, routes::Route};
 use arn::Account;
 use axum::{
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use endpoints::Base;
@@ -114,6 +114,12 @@ impl RequestId {
     pub(crate) fn new() -> Self {
         RequestId(Uuid::now_v7())
     }
+}
+
+/// The answer to a client that calls an operation which this server has not.
+pub(crate) fn unknown_operation(path: &str) -> Response {
+    let error = Error::new("UnknownOperationException", format!("this server has no operation at POST {path}"));
+    dress(error.with_status(StatusCode::NOT_FOUND).into_response(), RequestId::new())
 }
 
 /// Gives an answer what every answer of this surface has: the request's id, and errors in the form of AWS, also those that
