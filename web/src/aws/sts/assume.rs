@@ -39,6 +39,8 @@ impl<'a> Wanted<'a> {
     /// Reads and checks the parameters; the policies that they name must exist.
     pub(super) async fn read(shared: &Shared, params: &'a Params) -> Result<Wanted<'a>, Error> {
         params.without(&UNKNOWN)?;
+        // Before anything is said about the role, as its other rules are.
+        params.text("ExternalId", 2..=1224, Some(EXTERNAL_ID))?;
         let role_arn = params.needed("RoleArn", 20..=2048, None)?;
         let session = params.needed("RoleSessionName", 2..=64, Some(SESSION_NAME))?;
         let seconds = params.duration(900..=43_200)?;
