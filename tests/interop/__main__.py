@@ -11,6 +11,22 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 
+class Timed(unittest.TextTestResult):
+    """Knows how long each test took."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.took = []
+
+    def startTest(self, test):
+        self.began = time.monotonic()
+        super().startTest(test)
+
+    def stopTest(self, test):
+        self.took.append((time.monotonic() - self.began, test.id()))
+        super().stopTest(test)
+
+
 def main(names):
     try:
         import awscli  # noqa: F401
@@ -31,14 +47,15 @@ def main(names):
     loader = unittest.TestLoader()
     suite = loader.loadTestsFromNames(names) if names else loader.discover(str(HERE), top_level_dir=str(HERE))
     began = time.monotonic()
-    result = unittest.TextTestRunner(verbosity=1, buffer=True, durations=5 if not names else None).run(suite) if sys.version_info >= (3, 12) else unittest.TextTestRunner(buffer=True).run(suite)
+    result = unittest.TextTestRunner(buffer=True, resultclass=Timed).run(suite)
     for reason, count in sorted(Counter(reason for _, reason in result.skipped).items()):
         print(f"skipped, {count} tests: {reason}")
     import cases
 
     if missing := sorted(n for n, row in cases.table().items() if row[1] == "not served"):
         print(f"not served: {', '.join(missing)}")
-    print(f"AWS clients: {result.testsRun} tests in {time.monotonic() - began:.0f} s")
+    slowest = ", ".join(f"{name} {seconds:.1f} s" for seconds, name in sorted(result.took, reverse=True)[:8])
+    print(f"AWS clients: {result.testsRun} tests in {time.monotonic() - began:.0f} s; the slowest: {slowest}")
     return 0 if result.wasSuccessful() else 1
 
 

@@ -41,6 +41,12 @@ def role(name, policy, trust=None, **more):
     return f"arn:aws:iam::{ACCOUNT}:role/{name}"
 
 
+def target(name):
+    """A target of webhooks, which stands for the SNS topic of its name."""
+    status, made = call("POST", "/v1/targets", {"name": name, "url": "https://hooks.example/", "secret": "a secret of the target"})
+    assert status in (200, 201), f"target {name}: {status} {made}"
+
+
 def missing():
     """Why tests that need keys or roles cannot run, or None."""
     status, _ = call("GET", "/v1/roles")

@@ -30,6 +30,7 @@ IMAGES = {
     "WidthPixels": 640,
     "HeightPixels": 360,
 }
+# The topic is the name of a target (`admin.target`).
 NOTIFY = {"Status": "ENABLED", "DestinationConfig": {"Uri": f"arn:aws:sns:{REGION}:{ACCOUNT}:doors"}}
 
 
@@ -92,7 +93,7 @@ GOOD = {
     "DeleteSignalingChannel": _channel(CurrentVersion="a1"),
     "GetSignalingChannelEndpoint": _channel(SingleMasterChannelEndpointConfiguration={"Protocols": ["WSS", "HTTPS"], "Role": "MASTER"}),
     "DescribeMediaStorageConfiguration": _channel(),
-    "UpdateMediaStorageConfiguration": _channel(MediaStorageConfiguration={"Status": "DISABLED"}),
+    "UpdateMediaStorageConfiguration": _channel(MediaStorageConfiguration=lambda: {"Status": "ENABLED", "StreamARN": stream_arn()}),
     "DescribeMappedResourceConfiguration": _stream(MaxResults=1),
     "DescribeImageGenerationConfiguration": _stream(),
     "UpdateImageGenerationConfiguration": _stream(ImageGenerationConfiguration=IMAGES),
@@ -104,7 +105,7 @@ GOOD = {
     "DescribeEdgeConfiguration": _stream(),
     "DeleteEdgeConfiguration": _stream(),
     "ListEdgeAgentConfigurations": lambda: {"HubDeviceArn": HUB, "MaxResults": 10},
-    "GetMedia": _stream(StartSelector={"StartSelectorType": "EARLIEST"}),
+    "GetMedia": _stream(StartSelector={"StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": "1"}),
     "ListFragments": _stream(MaxResults=10),
     "GetMediaForFragmentList": _stream(Fragments=["91343852333181432392682062620000000000000000000"]),
     "AssumeRole": lambda: {"RoleArn": ROLE, "RoleSessionName": "session", "DurationSeconds": 900},

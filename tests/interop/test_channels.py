@@ -161,3 +161,5 @@ class Channels(Case):
         self.stored(channel, status="DISABLED")
         self.stored(other, stream)
         self.kvs.delete_signaling_channel(ChannelARN=channel)
+        self.stored(other, status="DISABLED")
+        self.kvs.delete_stream(StreamARN=stream)

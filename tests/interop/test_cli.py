@@ -31,7 +31,7 @@ class Failed(Exception):
     pass
 
 
-def aws(operation, *arguments, **options):
+def aws(operation, /, *arguments, **options):
     """Runs `aws SERVICE OPERATION` in this process, which spares its start; gives the JSON that it prints. Options are its --options."""
     CALLED.add(operation)
     service = service_of(operation)
@@ -58,7 +58,7 @@ class Cli(unittest.TestCase):
             CALLED.update(operations)  # they will be
             self.skipTest(reason)
 
-    def fails(self, error, operation, **options):
+    def fails(self, error, operation, /, **options):
         with self.assertRaisesRegex(Failed, rf"An error occurred \({error}\) when calling the {operation} operation"):
             aws(operation, **options)
 
@@ -103,6 +103,7 @@ class Cli(unittest.TestCase):
             self.assertFalse(aws("ListTagsForResource", resource_arn=arn)["Tags"])
         with self.subTest("notifications"):
             self.needs("UpdateNotificationConfiguration", "DescribeNotificationConfiguration")
+            admin.target("doors")
             aws("UpdateNotificationConfiguration", **named, notification_configuration=NOTIFY)
             self.assertEqual(aws("DescribeNotificationConfiguration", **named)["NotificationConfiguration"], NOTIFY)
         with self.subTest("images"):

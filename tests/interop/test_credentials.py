@@ -43,19 +43,19 @@ def shifted(seconds):
 # A program for a process with a wrong clock: the client as it is.
 PROGRAM = """
 import sys, boto3, botocore.exceptions
-url, key, secret, token = sys.argv[1:5]
-kvs = boto3.client("kinesisvideo", endpoint_url=url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token or None)
+url, key, secret, token, service, call = sys.argv[1:7]
+made = boto3.client(service, endpoint_url=url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token or None)
 try:
-    kvs.list_streams(MaxResults=1)
+    getattr(made, call)()
     print("let in")
 except botocore.exceptions.ClientError as e:
     print(e.response["ResponseMetadata"]["HTTPStatusCode"], e.response["Error"]["Code"], e.response["Error"]["Message"])
 """
 
 
-def at_another_time(seconds, url, key=KEY, secret=SECRET, token=""):
+def at_another_time(seconds, url, key=KEY, secret=SECRET, token="", call=("kinesisvideo", "list_streams")):
     """What a client is told whose clock is off by so much."""
-    ran = subprocess.run([sys.executable, "-c", PROGRAM, url, key, secret, token], env={**os.environ, **shifted(seconds)}, capture_output=True, text=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", PROGRAM, url, key, secret, token, *call], env={**os.environ, **shifted(seconds)}, capture_output=True, text=True, timeout=30)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
 
@@ -107,6 +107,13 @@ class Signatures(Case):
                 self.assertEqual(status, 403, text)
                 self.assertIn(error, ("IncompleteSignatureException", "InvalidSignatureException", "UnrecognizedClientException"), text)
 
+    def test_operations_that_nobody_has(self):
+        """Told in the form that SDKs read, and to nobody who is not let in."""
+        status, error, text = self.sent(path="/noSuchOperation")
+        self.assertEqual((status, error), (404, "UnknownOperationException"), text)
+        self.assertIn("/noSuchOperation", text)
+        self.assertEqual(self.sent(path="/noSuchOperation", secret="wrong")[:2], (403, "InvalidSignatureException"))
+
     @shows("ListStreams")
     def test_clocks_that_are_off(self):
         """The texts by which the C SDKs correct their clock; four minutes are let pass."""
@@ -117,14 +124,11 @@ class Signatures(Case):
         self.assertRegex(at_another_time(-660, server().url), "^403 InvalidSignatureException .*Signature expired")
         self.assertRegex(at_another_time(660, server().url), "^403 InvalidSignatureException .*Signature not yet current")
 
-    @shows("DescribeStream", needs=["CreateStream"])
+    @shows("ListStreams")
     def test_presigned_urls(self):
-        """boto3 signs the query of an operation; whoever has the URL sends the body along."""
-        kvs = client()
-        kvs.create_stream(StreamName=self.called())
-        body = f'{{"StreamName": "{self.called()}"}}'.encode()
+        """What boto3 presigns is the query with an empty body, so operations that need no member."""
 
-        def fetched(url, data=body):
+        def fetched(url, data=b""):
             request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method="POST")
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
@@ -132,16 +136,15 @@ class Signatures(Case):
             except urllib.error.HTTPError as e:
                 return e.code, e.read().decode()
 
-        def url(**more):
-            return kvs.generate_presigned_url("describe_stream", Params={"StreamName": self.called()}, **more)
-
-        status, text = fetched(url())
+        url = client().generate_presigned_url("list_streams")
+        self.assertIn("X-Amz-Signature=", url)
+        status, text = fetched(url)
         self.assertEqual(status, 200, text)
-        self.assertIn(self.called(), text)
-        changed = url().replace("X-Amz-Expires=3600", "X-Amz-Expires=7200")
-        self.assertEqual(fetched(changed)[0], 403)
-        self.assertEqual(fetched(url(), b'{"StreamName": "another"}')[0], 403, "the body is signed too")
-        short = url(ExpiresIn=1)
+        self.assertIn("StreamInfoList", text)
+        self.assertEqual(fetched(url.replace("X-Amz-Expires=3600", "X-Amz-Expires=7200"))[0], 403)
+        self.assertEqual(fetched(url.replace("/listStreams", "/listSignalingChannels"))[0], 403)
+        self.assertEqual(fetched(url, b'{"MaxResults": 1}')[0], 403, "the body is signed too")
+        short = client().generate_presigned_url("list_streams", ExpiresIn=1)
         self.assertEqual(fetched(short)[0], 200, "until then it can be used again")
         time.sleep(2.1)
         status, text = fetched(short)
@@ -150,9 +153,9 @@ class Signatures(Case):
 
 
 class Sessions(Case):
-    @shows("GetSessionToken", error="ExpiredToken", needs=["ListStreams"])
+    @shows("GetSessionToken", needs=["ListStreams", "GetCallerIdentity"])
     def test_a_token_that_has_expired(self):
-        """The server is started again on the same data an hour later."""
+        """The server is started again on the same data, some minutes later for it and its clients."""
         if not shifted(0):
             self.skipTest("there is no C compiler to shift clocks with")
         with tempfile.TemporaryDirectory(prefix="vidicon-interop-") as data:
@@ -161,10 +164,13 @@ class Sessions(Case):
             of_session("kinesisvideo", given, at=first).list_streams()
             first.stop()
             named = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
-            for later, told in ((600, "^let in$"), (1000, "^403 ExpiredTokenException .*expired")):
-                second = Server(data, env=shifted(later))
-                self.assertRegex(at_another_time(later, second.url, *named), told)
-                second.stop()
+            second = Server(data, env=shifted(600))
+            self.assertEqual(at_another_time(600, second.url, *named), "let in")
+            second.stop()
+            third = Server(data, env=shifted(1000))
+            self.assertRegex(at_another_time(1000, third.url, *named), "^403 ExpiredTokenException .*expired")
+            self.assertRegex(at_another_time(1000, third.url, *named, call=("sts", "get_caller_identity")), "^403 ExpiredToken .*expired")
+            third.stop()
 
     @shows("GetSessionToken", needs=["ListStreams"])
     def test_parts_of_two_sessions(self):

@@ -18,7 +18,7 @@ from server import server
 ALL = [name for name in OPERATIONS if name in GOOD]
 SERVED = [name for name in ALL if name in cases.SERVED]
 OF_RESOURCE = [name for name in ALL if "ResourceNotFoundException" in documented(name)]
-INVALID = "InvalidArgumentException"
+INVALID, FORMAT = "InvalidArgumentException", "InvalidResourceFormatException"
 
 cases.claims("test_every.py: test_members_that_break_a_rule", [n for n in ALL if INVALID in documented(n)], INVALID)
 cases.claims("test_every.py: test_what_is_not_there", OF_RESOURCE, "ResourceNotFoundException")
@@ -26,7 +26,12 @@ cases.claims("test_every.py: test_what_is_not_there", OF_RESOURCE, "ResourceNotF
 # Members whose rules in the model are not held here, and why.
 LENIENT = {
     ("GetMedia", "StreamARN"): "the model wants the partition aws, every other operation takes any (REFERENCE §1.2)",
+    ("GetMedia", "StartSelector.ContinuationToken"): "it is not read with another type of selector; test_media.py tries it with its own",
+    ("CreateStream", "Tags"): "no tags are asked for, and none are given",
+    ("ListStreams", "StreamNameCondition.ComparisonValue"): "every name begins with nothing",
+    ("ListSignalingChannels", "ChannelNameCondition.ComparisonValue"): "every name begins with nothing",
 }
+EMPTY = ("an empty text", "an empty map")
 
 
 def tried(operation, given):
@@ -62,12 +67,15 @@ class Every(Case):
         for operation in self.each([n for n in ALL if service_of(n) != "sts"]):
             good = GOOD[operation]()
             for where, what, given in inside(OPERATIONS[operation][1].input_shape, good):
-                if (operation, where.split(".")[0]) in LENIENT:
+                if (operation, where) in LENIENT and (what in EMPTY or "GetMedia" == operation):
                     continue
                 tries += 1
                 with self.subTest(operation, member=where, what=what):
                     error, message, status = tried(operation, given)
-                    self.assertEqual((error, status), (INVALID, 400), message)
+                    # Some operations have an error of their own for ARNs.
+                    own = {FORMAT} & set(documented(operation)) if where == "StreamARN" else set()
+                    self.assertIn(error, {INVALID} | own, message)
+                    self.assertEqual(status, 400)
                     self.assertIn(where.replace("[0]", "").split(".")[-1], message)
         self.assertGreater(tries, 5 * len([n for n in SERVED if service_of(n) == "kinesisvideo"]) // 2)
 
@@ -79,7 +87,7 @@ class Every(Case):
                 with self.subTest(operation, member=where, what=what):
                     error, message, status = tried(operation, given)
                     self.assertEqual((error, status), ("ValidationError", 400), message)
-                    self.assertIn(where[0].lower() + where[1:], message)
+                    self.assertIn(where.lower(), message.lower())
 
     def test_what_is_not_there(self):
         for operation in self.each(OF_RESOURCE):

@@ -8,7 +8,7 @@ import watching
 from cases import shows
 from clients import Case, client, of_session
 from putmedia import PutMedia
-from server import ACCOUNT, FIXTURES, REGION
+from server import ACCOUNT, FIXTURES, REGION, Server
 
 BOTH = ("PutMedia", "GetMedia")
 EARLIEST = {"StartSelectorType": "EARLIEST"}
@@ -140,7 +140,7 @@ class Media(Case):
 
     @shows("PutMedia", error="ResourceNotFoundException")
     def test_no_such_stream(self):
-        self.denied(404, "ResourceNotFoundException", "no-such-stream", stream="no-such-stream")
+        self.denied(404, "ResourceNotFoundException", stream="no-such-stream")
         self.denied(404, "ResourceNotFoundException", stream=f"arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:stream/no-such-stream/1700000000000")
 
     @shows("PutMedia", error="InvalidArgumentException", needs=["CreateStream"])
@@ -157,6 +157,18 @@ class Media(Case):
         ):
             with self.subTest(headers):
                 self.denied(400, "InvalidArgumentException", says, stream=stream, headers=headers)
+
+    @shows("PutMedia", error="ConnectionLimitExceededException", needs=["CreateStream"])
+    def test_more_sessions_than_are_allowed(self):
+        """Where that is limited; a session that has ended makes room."""
+        own = Server(env={"VIDICON_PUTMEDIA__MAX_SESSIONS": "2"})
+        self.addCleanup(own.stop)
+        client(at=own).create_stream(StreamName=self.called(), DataRetentionInHours=1)
+        first, _ = PutMedia(self.called(), at=own), PutMedia(self.called(), at=own)
+        third = PutMedia(self.called(), at=own)
+        self.assertEqual((third.status, third.error), (400, "ConnectionLimitExceededException"), third.message)
+        first.end()
+        self.assertEqual(PutMedia(self.called(), at=own).status, 200)
 
     @shows("PutMedia", needs=["CreateStream"])
     def test_strangers(self):
@@ -226,6 +238,7 @@ class Media(Case):
             {"StartSelectorType": "PRODUCER_TIMESTAMP"},
             {"StartSelectorType": "SERVER_TIMESTAMP"},
             {"StartSelectorType": "CONTINUATION_TOKEN"},
+            {"StartSelectorType": "CONTINUATION_TOKEN", "ContinuationToken": "no-token"},
         ):
             with self.subTest(selector):
                 self.refused("InvalidArgumentException", self.media.get_media, StreamName=stream, StartSelector=selector)

@@ -14,11 +14,12 @@ from server import KEY, REGION, SECRET, server
 
 # Errors of the models that are never given here, and why. By error, or by (operation, error).
 NEVER = {
-    "ClientLimitExceededException": "no rates are limited: clients do not take it for throttling (REFERENCE §1.1)",
-    "ConnectionLimitExceededException": "connections to a stream are not limited (REFERENCE §2.5)",
+    ("PutMedia", "ClientLimitExceededException"): "the rate of its calls is not limited: reconnecting is never held up (REFERENCE §9.4, 7)",
+    ("GetMedia", "ConnectionLimitExceededException"): "any number may watch a stream",
+    ("AssumeRole", "ExpiredTokenException"): "it is about web identity tokens; credentials that have expired give ExpiredToken",
+    "AccountChannelLimitExceededException": "channels have no quota",
     "NotAuthorizedException": "what a policy does not allow is AccessDeniedException with 403 at every operation (REFERENCE §1.1)",
     "InvalidEndpointException": "one endpoint serves everything",
-    "DeviceStreamLimitExceededException": "devices have no quota",
     "InvalidDeviceException": "a device is only a name",
     "RegionDisabledException": "regions are names",
     **{

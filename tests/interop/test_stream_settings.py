@@ -1,5 +1,6 @@
 """What can be set on a stream: tags, notifications, images, storage, edge agents."""
 
+import admin
 from cases import shows
 from clients import Case, client
 from inputs import EDGE, HUB, IMAGES, NOTIFY
@@ -58,10 +59,16 @@ class Settings(Case):
     @shows("UpdateNotificationConfiguration", "DescribeNotificationConfiguration", needs=["CreateStream"])
     def test_notifications(self):
         arn = self.made(DataRetentionInHours=1)
+        admin.target("doors")
         self.assertFalse(self.kvs.describe_notification_configuration(StreamName=self.called()).get("NotificationConfiguration"))
         for given in (NOTIFY, {"Status": "DISABLED", "DestinationConfig": {"Uri": "https://hooks.example/kvs"}}):
             self.kvs.update_notification_configuration(StreamName=self.called(), NotificationConfiguration=given)
             self.assertEqual(self.kvs.describe_notification_configuration(StreamARN=arn)["NotificationConfiguration"], given)
+        nobody = {**NOTIFY, "DestinationConfig": {"Uri": NOTIFY["DestinationConfig"]["Uri"] + "-that-nobody-has"}}
+        self.refused(
+            "InvalidArgumentException", self.kvs.update_notification_configuration,
+            StreamName=self.called(), NotificationConfiguration=nobody, says="doors-that-nobody-has",
+        )
 
     @shows("UpdateImageGenerationConfiguration", "DescribeImageGenerationConfiguration", needs=["CreateStream"])
     def test_images(self):
@@ -118,13 +125,8 @@ class Settings(Case):
         self.assertLessEqual(told["CreationTime"], told["LastUpdatedTime"])
         self.assertEqual(self.kvs.describe_edge_configuration(StreamARN=arn)["EdgeConfig"], EDGE)
         self.kvs.delete_edge_configuration(StreamName=self.called())
-        self.refused(
-            "StreamEdgeConfigurationNotFoundException", self._deleted
-        )
-
-    def _deleted(self):
-        """Deletion waits for the agent in the cloud; here there is none."""
-        self.kvs.describe_edge_configuration(StreamName=self.called())
+        # In the cloud this waits for the agent; here there is none.
+        self.refused("StreamEdgeConfigurationNotFoundException", self.kvs.describe_edge_configuration, StreamName=self.called())
 
     @shows("DescribeEdgeConfiguration", "DeleteEdgeConfiguration", error="StreamEdgeConfigurationNotFoundException", needs=["CreateStream"])
     def test_no_edge(self):

@@ -4,6 +4,7 @@ import datetime
 import re
 import time
 
+import admin
 from cases import shows
 from clients import Case, client
 from server import ACCOUNT, REGION, server
@@ -62,7 +63,8 @@ class Streams(Case):
         self.assertEqual(without["StreamInfo"]["StreamARN"], arn, "without the time of creation, as in Rekognition's documents")
         gone = arn[:-1] + str((int(arn[-1]) + 1) % 10)
         self.refused("ResourceNotFoundException", self.kvs.describe_stream, StreamARN=gone)
-        self.refused("ResourceNotFoundException", self.kvs.describe_stream, StreamARN=arn.replace(":stream/", ":channel/"))
+        either = ("ResourceNotFoundException", "InvalidArgumentException")
+        self.refused(either, self.kvs.describe_stream, StreamARN=arn.replace(":stream/", ":channel/"))
 
     @shows("CreateStream", error="ResourceInUseException")
     def test_a_name_is_taken_once(self):
@@ -145,6 +147,15 @@ class Streams(Case):
         arn = self.made()
         self.refused("VersionMismatchException", self.kvs.delete_stream, StreamARN=arn, CurrentVersion="a" * 20)
         self.info(StreamARN=arn)
+
+    @shows("DeleteStream", error="ResourceInUseException", needs=CRUD)
+    def test_deleting_what_a_camera_records_to(self):
+        status, camera = admin.call("POST", "/v1/cameras", {"name": self.called(), "url": "rtsp://127.0.0.1:9/none"})
+        self.assertEqual(status, 201, camera)
+        arn = self.info(StreamName=self.called())["StreamARN"]
+        self.refused("ResourceInUseException", self.kvs.delete_stream, StreamARN=arn)
+        self.assertEqual(admin.call("DELETE", f"/v1/cameras/{self.called()}")[0], 204)
+        self.kvs.delete_stream(StreamARN=arn)
 
     @shows("UpdateDataRetention", needs=CRUD)
     def test_retention_grows_and_shrinks(self):

@@ -10,6 +10,11 @@ from clients import Case, client, of_session
 from server import ACCOUNT, KEY
 
 
+def trusting(account, *actions):
+    """A trust policy for everybody of an account."""
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": list(actions)}]}
+
+
 class Sts(Case):
     def setUp(self):
         self.sts = client("sts")
@@ -80,11 +85,7 @@ class Sts(Case):
     def test_tags_of_a_session(self):
         """A policy names the stream by a tag of the session."""
         policy = admin.allow("kinesisvideo:*", resource="arn:aws:kinesisvideo:*:*:stream/${aws:PrincipalTag/camera}/*")
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}],
-        }
-        arn = self.role(policy, trust)
+        arn = self.role(policy, trusting(ACCOUNT, "sts:AssumeRole", "sts:TagSession"))
         given = self.assumed(arn, Tags=[{"Key": "camera", "Value": self.called()}])["Credentials"]
         kvs = of_session("kinesisvideo", given)
         kvs.create_stream(StreamName=self.called())
@@ -92,7 +93,7 @@ class Sts(Case):
 
     @shows("AssumeRole")
     def test_roles_that_trust_somebody_else(self):
-        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::999999999999:root"}, "Action": "sts:AssumeRole"}]}
+        trust = trusting("999999999999", "sts:AssumeRole")
         told = self.refused("AccessDenied", self.assumed, self.role(trust=trust), says="sts:AssumeRole")
         absent = self.refused("AccessDenied", self.assumed, f"arn:aws:iam::{ACCOUNT}:role/no-such-role", says="sts:AssumeRole")
         name = self.called().replace(".", "-")
@@ -107,7 +108,7 @@ class Sts(Case):
 
     @shows("AssumeRole", error="PackedPolicyTooLarge")
     def test_policies_that_are_too_large(self):
-        arn = self.role()
+        arn = self.role(trust=trusting(ACCOUNT, "sts:AssumeRole", "sts:TagSession"))
         many = [f"arn:aws:kinesisvideo:*:*:stream/{i:04}{'x' * 10}{i * 7919 % 9973:04}/*" for i in range(34)]
         policy = json.dumps(admin.allow("kinesisvideo:DescribeStream", resource=many), separators=(",", ":"))
         self.assertLessEqual(len(policy), 2048)
