@@ -109,6 +109,7 @@ GOOD = {
     "ListFragments": _stream(MaxResults=10),
     "GetMediaForFragmentList": _stream(Fragments=["91343852333181432392682062620000000000000000000"]),
     "AssumeRole": lambda: {"RoleArn": ROLE, "RoleSessionName": "session", "DurationSeconds": 900},
+    "AssumeRoleWithWebIdentity": lambda: {"RoleArn": ROLE, "RoleSessionName": "session", "WebIdentityToken": "a.b.c", "DurationSeconds": 900},
     "GetSessionToken": lambda: {"DurationSeconds": 900},
     "GetCallerIdentity": dict,
 }

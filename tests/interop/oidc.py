@@ -9,6 +9,8 @@ import time
 
 import rsa  # one of the aws command line's own packages
 
+from server import ACCOUNT
+
 
 def _text(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -49,6 +51,15 @@ class Provider:
         }
         self.answers = {"/.well-known/openid-configuration": discovery, "/keys": {"keys": [key]}}
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def trust(self, **claims):
+        """A trust policy for those of this provider whose tokens have these claims."""
+        statement = {
+            "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{self.name}"},
+            "Condition": {"StringEquals": {f"{self.name}:{k}": v for k, v in (claims or {"aud": "page"}).items()}},
+        }
+        return {"Version": "2012-10-17", "Statement": [statement]}
 
     def stop(self):
         self.server.shutdown()

@@ -1,7 +1,9 @@
 // AWS SDK for JavaScript v3 with its endpoint changed and nothing else: every command of its clients that is served.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { generateKeyPairSync, sign } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import http from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -282,6 +284,29 @@ describe('AWS SDK for JavaScript v3', { skip: missing }, () => {
     const session = { accessKeyId: given.AccessKeyId, secretAccessKey: given.SecretAccessKey, sessionToken: given.SessionToken };
     await call('ListStreams', {}, { credentials: session });
     if (SERVED.has('CreateStream')) await refused('AccessDeniedException', 'CreateStream', { StreamName: 'js-not-allowed' }, { credentials: session });
+  });
+
+  test('a role by the token of an identity provider', async (t) => {
+    if (!needs(t, 'AssumeRoleWithWebIdentity', 'ListStreams')) return;
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const provider = http.createServer((request, answer) => {
+      const body = request.url === '/keys' ? { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'js', alg: 'ES256', use: 'sig' }] } : { issuer, jwks_uri: `${issuer}/keys` };
+      answer.end(JSON.stringify(body));
+    });
+    await new Promise((done) => provider.listen(0, '127.0.0.1', done));
+    t.after(() => provider.close());
+    const issuer = `http://127.0.0.1:${provider.address().port}`;
+    const text = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const exp = Math.floor(Date.now() / 1000) + 600;
+    const claims = `${text({ alg: 'ES256', kid: 'js', typ: 'JWT' })}.${text({ iss: issuer, aud: 'page', sub: 'ann', exp, iat: exp - 601 })}`;
+    const token = `${claims}.${sign('sha256', Buffer.from(claims), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
+    assert.equal((await native('POST', '/v1/oidc-providers', { url: issuer, client_ids: ['page'], allow_local: true })).status, 201);
+    const Principal = { Federated: `arn:aws:iam::123456789012:oidc-provider/${issuer.slice(7)}` };
+    const trust = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal, Action: 'sts:AssumeRoleWithWebIdentity', Condition: { StringEquals: { [`${issuer.slice(7)}:aud`]: 'page' } } }] };
+    const inline_policy = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'kinesisvideo:ListStreams', Resource: '*' }] };
+    assert.equal((await native('POST', '/v1/roles', { name: 'js-web', trust, inline_policy })).status, 201);
+    const { Credentials: given } = await call('AssumeRoleWithWebIdentity', { RoleArn: 'arn:aws:iam::123456789012:role/js-web', RoleSessionName: 'page', WebIdentityToken: token });
+    await call('ListStreams', {}, { credentials: { accessKeyId: given.AccessKeyId, secretAccessKey: given.SecretAccessKey, sessionToken: given.SessionToken } });
   });
 
   test('strangers, and a clock that is off', async (t) => {

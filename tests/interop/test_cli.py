@@ -1,6 +1,7 @@
 """The aws command line (version 1, of PyPI) with --endpoint-url: every operation that is served, in the order in which somebody would use them."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import mkv
 from botocore import xform_name
 from inputs import EDGE, HUB, IMAGES, NOTIFY
 from models import service_of
+from oidc import Provider
 from putmedia import PutMedia
 from server import ACCOUNT, KEY, REGION, SECRET, server
 
@@ -31,6 +33,15 @@ class Failed(Exception):
     pass
 
 
+@functools.cache
+def driver(environment):
+    """The program's insides; made once for each set of credentials."""
+    from awscli.clidriver import create_clidriver
+
+    with mock.patch.dict(os.environ, dict(environment)):
+        return create_clidriver()
+
+
 def aws(operation, /, *arguments, **options):
     """Runs `aws SERVICE OPERATION` in this process, which spares its start; gives the JSON that it prints. Options are its --options."""
     CALLED.add(operation)
@@ -38,11 +49,9 @@ def aws(operation, /, *arguments, **options):
     line = [service, xform_name(operation, "-"), "--endpoint-url", server().url, *arguments]
     for name, value in options.items():
         line += [f"--{name.replace('_', '-')}", value if isinstance(value, str) else json.dumps(value)]
-    from awscli.clidriver import create_clidriver
-
     out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
     with mock.patch.dict(os.environ, ENVIRONMENT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = create_clidriver().main(line)
+        code = driver(tuple(sorted(ENVIRONMENT.items()))).main(line)
     texts = []
     for stream in (out, err):
         stream.flush()
@@ -185,6 +194,15 @@ class Cli(unittest.TestCase):
         role = admin.role("cli", admin.allow("kinesisvideo:*"))
         told = aws("AssumeRole", role_arn=role, role_session_name="cli")
         self.assertRegex(told["AssumedRoleUser"]["Arn"], "assumed-role/cli/cli$")
+
+    def test_6_web_identity(self):
+        self.needs("AssumeRoleWithWebIdentity")
+        provider = Provider()
+        self.addCleanup(provider.stop)
+        self.assertEqual(admin.call("POST", "/v1/oidc-providers", {"url": provider.url, "client_ids": ["page"], "allow_local": True})[0], 201)
+        role = admin.role("cli-web", admin.allow("kinesisvideo:*"), provider.trust())
+        told = aws("AssumeRoleWithWebIdentity", "--no-sign-request", role_arn=role, role_session_name="cli", web_identity_token=provider.token())
+        self.assertEqual(told["SubjectFromWebIdentityToken"], "ann")
 
     def test_9_none_was_forgotten(self):
         if not CALLED:

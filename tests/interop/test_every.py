@@ -26,7 +26,7 @@ cases.claims("test_every.py: test_what_is_not_there", OF_RESOURCE, "ResourceNotF
 # Members whose rules in the model are not held here, and why.
 LENIENT = {
     ("GetMedia", "StreamARN"): "the model wants the partition aws, every other operation takes any (REFERENCE §1.2)",
-    ("GetMedia", "StartSelector.ContinuationToken"): "it is not read with another type of selector; test_media.py tries it with its own",
+    ("GetMedia", "StartSelector.ContinuationToken"): "it is not read with another type of selector; test_get_media.py tries it with its own",
     ("CreateStream", "Tags"): "no tags are asked for, and none are given",
     ("ListStreams", "StreamNameCondition.ComparisonValue"): "every name begins with nothing",
     ("ListSignalingChannels", "ChannelNameCondition.ComparisonValue"): "every name begins with nothing",

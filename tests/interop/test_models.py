@@ -21,6 +21,7 @@ NEVER = {
     "NotAuthorizedException": "what a policy does not allow is AccessDeniedException with 403 at every operation (REFERENCE §1.1)",
     "InvalidEndpointException": "one endpoint serves everything",
     "InvalidDeviceException": "a device is only a name",
+    "IDPRejectedClaim": "somebody whom a role does not trust is told AccessDenied, whoever says who they are",
     "RegionDisabledException": "regions are names",
     **{
         (operation, "ResourceInUseException"): "streams and channels are always ACTIVE"

@@ -45,7 +45,7 @@ class Sts(Case):
 
     @shows("GetSessionToken", needs=["ListStreams", "GetCallerIdentity"])
     def test_session_tokens(self):
-        before = datetime.datetime.now(datetime.UTC)
+        before = datetime.datetime.now(datetime.timezone.utc)
         for seconds in (900, 129_600, None):
             given = self.sts.get_session_token(**({"DurationSeconds": seconds} if seconds else {}))["Credentials"]
             self.assertRegex(given["AccessKeyId"], "^ASIA[A-Z0-9]{12,}$")

@@ -1,55 +1,21 @@
-"""PutMedia with real producers' bytes, and what GetMedia gives back to boto3."""
+"""PutMedia, with real producers' bytes and made ones: acknowledgements, refusals, connections that end in every way."""
 
-import itertools
+import http.server
+import json
+import queue
+import threading
 import time
 
+import admin
 import mkv
-import watching
 from cases import shows
-from clients import Case, client, of_session
+from clients import client
+from producing import Media, decoded
 from putmedia import PutMedia
 from server import ACCOUNT, FIXTURES, REGION, Server
 
-BOTH = ("PutMedia", "GetMedia")
-EARLIEST = {"StartSelectorType": "EARLIEST"}
 
-
-def decoded(number):
-    """(counter, server time in ms) of a fragment number (REFERENCE §3.3)."""
-    value = int(number)
-    assert len(number) == 47 and value >> 156 == 1, number
-    return value >> 92 & (1 << 64) - 1, value >> 28 & (1 << 64) - 1
-
-
-class Media(Case):
-    def setUp(self):
-        self.kvs = client()
-        self.media = client("kinesis-video-media")
-
-    def made(self, hours=24, suffix=""):
-        self.kvs.create_stream(StreamName=self.called(suffix), DataRetentionInHours=hours)
-        return self.called(suffix)
-
-    def sent(self, stream, data, **more):
-        """A whole session; gives its acknowledgements."""
-        return PutMedia(stream, **more).send(data).end()
-
-    def watched(self, stream, count, selector=EARLIEST, least=0):
-        payload = self.media.get_media(StreamName=stream, StartSelector=selector)["Payload"]
-        return watching.read(payload, count, least)
-
-    def ordered(self, acks, timecodes):
-        """What must hold of the acknowledgements of a session without errors: §2.2."""
-        of = {t: [a["EventType"] for a in acks if a.get("FragmentTimecode") == t] for t in timecodes}
-        self.assertEqual(of, {t: ["BUFFERING", "RECEIVED", "PERSISTED"] for t in timecodes})
-        for event in ("BUFFERING", "RECEIVED", "PERSISTED"):
-            self.assertEqual([a["FragmentTimecode"] for a in acks if a["EventType"] == event], timecodes, "in order")
-        numbers = [{a["FragmentNumber"] for a in acks if a.get("FragmentTimecode") == t} for t in timecodes]
-        self.assertTrue(all(len(n) == 1 for n in numbers), "a fragment has one number")
-        numbers = [n.pop() for n in numbers]
-        self.assertEqual(numbers, sorted(set(numbers)), "they grow, as texts")
-        return numbers
-
+class Producers(Media):
     @shows("PutMedia", needs=["CreateStream"])
     def test_a_producers_session(self):
         if not FIXTURES.is_dir():
@@ -68,50 +34,6 @@ class Media(Case):
         for chunk in session.chunks:
             self.assertLess(len(chunk), 1024)
             self.assertRegex(chunk, rb'^{"EventType":"[A-Z]+","FragmentTimecode":\d+,"FragmentNumber":"\d{47}"}\r?\n?$', "as the service writes it")
-
-    @shows(*BOTH, needs=["CreateStream"])
-    def test_fixtures_come_back_with_clusters_byte_identical(self):
-        if not FIXTURES.is_dir():
-            self.skipTest("../shared is not here")
-        for file in sorted(FIXTURES.glob("*.mkv")):
-            data = file.read_bytes()
-            clusters = mkv.clusters(data)
-            for timecodes in ("ABSOLUTE", "RELATIVE"):
-                with self.subTest(file.name, timecodes=timecodes):
-                    stream = self.made(suffix=f".{file.stem}.{timecodes}")
-                    acks = self.sent(stream, data, timecodes=timecodes, start="1700000000.000")
-                    self.assertEqual(sum(a["EventType"] == "PERSISTED" for a in acks), len(clusters), acks[-3:])
-                    if not clusters:
-                        continue
-                    found = self.watched(stream, len(clusters), least=sum(map(len, clusters)))
-                    self.assertEqual([f.cluster for f in found], clusters)
-                    persisted = [a["FragmentNumber"] for a in acks if a["EventType"] == "PERSISTED"]
-                    self.assertEqual([f.number for f in found], persisted)
-                    head = [data[a:e] for k, a, _, e in mkv.top(data, whole=False) if k in (mkv.EBML, mkv.INFO, mkv.TRACKS)][:3]
-                    for part in head:
-                        self.assertIn(part, found[0].header, "the producer's own header")
-
-    @shows(*BOTH, needs=["CreateStream"])
-    def test_tags_around_a_fragment(self):
-        stream = self.made()
-        before = time.time()
-        own = mkv.tags(("door", "open"), ("empty", ""))
-        now = 1_700_000_000_123
-        self.sent(stream, mkv.header() + own + mkv.cluster(now) + mkv.cluster(now + 1000))
-        first, second = self.watched(stream, 2)
-        self.assertEqual(first.before[:2], [("door", "open"), ("empty", "")], "the producer's, before the server's")
-        self.assertEqual(
-            {n.removeprefix("AWS_KINESISVIDEO_") for n, _ in first.before[2:]} & {"FRAGMENT_NUMBER", "SERVER_TIMESTAMP", "PRODUCER_TIMESTAMP"},
-            {"FRAGMENT_NUMBER", "SERVER_TIMESTAMP", "PRODUCER_TIMESTAMP"},
-        )
-        self.assertNotIn("door", dict(second.before))
-        self.assertEqual(first.tag("PRODUCER_TIMESTAMP"), "1700000000.123")
-        self.assertRegex(first.tag("SERVER_TIMESTAMP"), r"^\d+\.\d{3}$")
-        self.assertEqual(round(float(first.tag("SERVER_TIMESTAMP")) * 1000), decoded(first.number)[1])
-        self.assertTrue(before - 1 <= float(first.tag("SERVER_TIMESTAMP")) <= time.time() + 1)
-        after = dict(first.after)
-        self.assertRegex(after["AWS_KINESISVIDEO_MILLIS_BEHIND_NOW"], r"^\d+$")
-        self.assertEqual(after["AWS_KINESISVIDEO_CONTINUATION_TOKEN"], first.number)
 
     @shows("PutMedia", needs=["CreateStream", "ListFragments"])
     def test_relative_timecodes(self):
@@ -191,82 +113,6 @@ class Media(Case):
         self.assertEqual(sum(a["EventType"] == "PERSISTED" for a in acks), 2)
         self.assertEqual(len(self.watched(stream, 2)), 2)
 
-    @shows(*BOTH, needs=["CreateStream"])
-    def test_without_retention(self):
-        """Nothing is acknowledged as persisted, and NOW works from what is held (§3.1)."""
-        stream = self.made(hours=0)
-        acks = self.sent(stream, mkv.header() + mkv.cluster(1_700_000_000_000) + mkv.cluster(1_700_000_001_000))
-        self.assertEqual([a["EventType"] for a in acks], ["BUFFERING", "RECEIVED"] * 2)
-        (found,) = self.watched(stream, 1, {"StartSelectorType": "NOW"})
-        self.assertEqual(found.timecode, 1_700_000_001_000)
-
-    @shows("GetMedia", needs=["CreateStream", "PutMedia"])
-    def test_start_selectors(self):
-        stream = self.made()
-        times = [1_700_000_000_000 + 2000 * i for i in range(5)]
-        acks = self.sent(stream, mkv.header() + b"".join(mkv.cluster(t, frames=50) for t in times))
-        numbers = [a["FragmentNumber"] for a in acks if a["EventType"] == "PERSISTED"]
-        server = {n: decoded(n)[1] for n in numbers}
-
-        def first(**selector):
-            return numbers.index(self.watched(stream, 1, selector)[0].number)
-
-        self.assertEqual(first(StartSelectorType="EARLIEST"), 0)
-        self.assertEqual(first(StartSelectorType="NOW"), 4)
-        self.assertEqual(first(StartSelectorType="FRAGMENT_NUMBER", AfterFragmentNumber=numbers[1]), 2)
-        self.assertEqual(first(StartSelectorType="CONTINUATION_TOKEN", ContinuationToken=numbers[2]), 3)
-        for at, expected in ((times[2], 2), (times[2] + 1000, 2), (times[3] - 1, 2), (times[0] - 5000, 0)):
-            self.assertEqual(first(StartSelectorType="PRODUCER_TIMESTAMP", StartTimestamp=at / 1000), expected, at)
-        self.assertEqual(numbers[first(StartSelectorType="SERVER_TIMESTAMP", StartTimestamp=server[numbers[0]] / 1000 - 1)], numbers[0])
-
-    @shows("GetMedia", needs=["CreateStream", "PutMedia"])
-    def test_a_fragment_that_is_not_there(self):
-        """No HTTP error: error id 4000 in tags, and the end (§3.1)."""
-        stream = self.made()
-        self.sent(stream, mkv.header() + mkv.cluster(1_700_000_000_000))
-        payload = self.media.get_media(StreamName=stream, StartSelector={"StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": str((1 << 156) + 5)})["Payload"]
-        data = payload.read()
-        told = dict(itertools.chain(*(mkv.simple_tags(data[i:e]) for k, _, i, e in mkv.top(data) if k == mkv.TAGS)))
-        self.assertEqual(told.get("AWS_KINESISVIDEO_ERROR_ID"), "4000")
-        self.assertTrue(told.get("AWS_KINESISVIDEO_ERROR_CODE"))
-
-    @shows("GetMedia", error="InvalidArgumentException", needs=["CreateStream"])
-    def test_selectors_that_do_not_hold(self):
-        stream = self.made()
-        for selector in (
-            {"StartSelectorType": "FRAGMENT_NUMBER"},
-            {"StartSelectorType": "PRODUCER_TIMESTAMP"},
-            {"StartSelectorType": "SERVER_TIMESTAMP"},
-            {"StartSelectorType": "CONTINUATION_TOKEN"},
-            {"StartSelectorType": "CONTINUATION_TOKEN", "ContinuationToken": "no-token"},
-        ):
-            with self.subTest(selector):
-                self.refused("InvalidArgumentException", self.media.get_media, StreamName=stream, StartSelector=selector)
-
-    @shows(*BOTH, needs=["CreateStream"])
-    def test_watching_while_it_is_recorded(self):
-        """NOW waits for what comes, and the next EBML header is there before its fragment is whole."""
-        stream = self.made()
-        session = PutMedia(stream)
-        session.send(mkv.header() + mkv.cluster(1_700_000_000_000))
-        session.wait("PERSISTED")
-        answer = self.media.get_media(StreamName=stream, StartSelector={"StartSelectorType": "NOW"})
-        self.assertEqual(answer["ContentType"], "video/webm")
-        payload = answer["Payload"]
-        whole = mkv.cluster(1_700_000_002_000, frames=20)
-        session.send(whole[: len(whole) // 2])
-        session.wait("BUFFERING", 1_700_000_002_000)
-        began = time.monotonic()
-        head = b""
-        while head.count(b"\x1aE\xdf\xa3") < 2:
-            head += payload.read(1)
-        self.assertLess(time.monotonic() - began, 2)
-        session.send(whole[len(whole) // 2 :])
-        while not head.endswith(whole):
-            head += payload.read(1)
-        session.end()
-        payload.close()
-
     @shows("PutMedia", needs=["CreateStream", "GetMedia", "GetSessionToken"])
     def test_credentials_rotate_with_overlapping_sessions(self):
         """As kvssink does it (§2.5): the next session is opened with new credentials, stays silent until the last acknowledgement of the one before,
@@ -324,10 +170,42 @@ class Media(Case):
         session.send(mkv.cluster(1_700_000_002_000))
         self.assertEqual(session.wait("ERROR")["ErrorId"], 4008)
 
-    @shows("GetMedia", needs=["CreateStream", "PutMedia", "GetSessionToken"])
-    def test_with_session_credentials(self):
-        stream = self.made()
-        credentials = client("sts").get_session_token(DurationSeconds=900)["Credentials"]
-        self.sent(stream, mkv.header() + mkv.cluster(1_700_000_000_000), credentials=credentials)
-        payload = of_session("kinesis-video-media", credentials).get_media(StreamName=stream, StartSelector=EARLIEST)["Payload"]
-        self.assertEqual(len(watching.read(payload, 1)), 1)
+    @shows("PutMedia", "UpdateNotificationConfiguration", needs=["CreateStream"])
+    def test_a_fragment_that_somebody_is_told_of(self):
+        """The tag of §7.3, and the message that SNS would post."""
+        posted = queue.Queue()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                posted.put((dict(self.headers.items()), self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        self.addCleanup(receiver.server_close)
+        self.addCleanup(receiver.shutdown)
+        admin.target("told", f"http://127.0.0.1:{receiver.server_port}/")
+        stream, topic = self.made(), f"arn:aws:sns:{REGION}:{ACCOUNT}:told"
+        self.kvs.update_notification_configuration(StreamName=stream, NotificationConfiguration={"Status": "ENABLED", "DestinationConfig": {"Uri": topic}})
+        asked = mkv.tags(("AWS_KINESISVIDEO_NOTIFICATION", ""), ("door", "open"))
+        at = 1_700_000_000_000
+        acks = self.sent(stream, mkv.header() + mkv.cluster(at) + asked + mkv.cluster(at + 1000) + mkv.cluster(at + 2000))
+        headers, body = posted.get(timeout=15)
+        envelope = json.loads(body)
+        self.assertEqual({k.lower(): v for k, v in headers.items()}["x-amz-sns-message-type"], "Notification")
+        self.assertEqual((envelope["Type"], envelope["TopicArn"], envelope["Subject"]), ("Notification", topic, "Kinesis Video Streams Notification"))
+        message = json.loads(envelope["Message"])
+        (number,) = {a["FragmentNumber"] for a in acks if a.get("FragmentTimecode") == at + 1000}
+        self.assertEqual(
+            message,
+            {
+                "StreamArn": self.kvs.describe_stream(StreamName=stream)["StreamInfo"]["StreamARN"], "FragmentNumber": number,
+                "FragmentStartProducerTimestamp": at + 1000, "FragmentStartServerTimestamp": decoded(number)[1],
+                "NotificationType": "PERSISTED", "NotificationPayload": {"door": "open"},
+            },
+        )
+        self.assertTrue(posted.empty(), "of this fragment only")
