@@ -46,6 +46,17 @@ pub use serve::serve;
 pub mod fuzzing {
     pub use crate::auth::{policy::fuzz as policy, session_token::fuzz as session_token, sigv4::fuzz as sigv4};
     pub use crate::aws::fuzz_media as media;
+
+    /// Bytes that may be a body: of the AWS surface, and of the native API.
+    pub fn bodies(data: &[u8]) {
+        crate::aws::json::fuzz(data);
+        crate::admin::fuzz(data);
+    }
+}
+
+/// What `web/benches` measures.
+pub mod measured {
+    pub use crate::auth::sigv4::measured::Measured as Signature;
 }
 
 /// Root credentials.

@@ -51,7 +51,6 @@ pub(crate) const fn route(
 }
 
 /// An operation of the AWS surface: always a POST.
-#[allow(dead_code, reason = "for routes that come next")]
 pub(crate) const fn operation(
     name: &'static str,
     path: &'static str,
@@ -61,7 +60,6 @@ pub(crate) const fn operation(
     Route { method: Method::POST, path, action, handler, operation: Some(name), streams: false }
 }
 
-#[allow(dead_code, reason = "for routes that come next")]
 impl Route {
     /// The same, with a body of media.
     pub(crate) const fn streaming(mut self) -> Route {

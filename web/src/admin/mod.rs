@@ -159,3 +159,51 @@ fn listing(path: &str, query: &[(&str, String)]) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
     format!("{path}?{query}")
 }
+
+/// The fuzz target: bytes that may be a body. What is read of it says the same when it is written and read again.
+pub(crate) fn fuzz(data: &[u8]) {
+    fn one<T: serde::Serialize + serde::de::DeserializeOwned>(data: &[u8]) {
+        let Ok(read) = serde_json::from_slice::<T>(data) else { return };
+        let written = serde_json::to_value(&read).expect("texts, numbers and JSON are JSON");
+        let again: T = serde_json::from_value(written.clone()).expect("what was written can be read");
+        assert_eq!(serde_json::to_value(&again).expect("as above"), written);
+    }
+    one::<NewKey>(data);
+    one::<KeyChange>(data);
+    one::<Rotation>(data);
+    one::<NewRole>(data);
+    one::<RoleChange>(data);
+    one::<NewPolicy>(data);
+    one::<PolicyChange>(data);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn requests_have_encoded_paths() {
+        let (method, path, body) = Request::Attach(Holder::Key("a/../b?".into()), "x y".into()).http();
+        assert_eq!((method, path.as_str(), body), ("PUT", "/v1/keys/a%2F..%2Fb%3F/policies/x%20y", None));
+        let keys = Keys { user: Some("a&b".into()), after: None, limit: Some(5) };
+        assert_eq!(Request::Keys(keys).http().1, "/v1/keys?user=a%26b&limit=5");
+        assert_eq!(Request::DeleteRole("ops".into(), Some(7)).http().1, "/v1/roles/ops?version=7");
+        let change = KeyChange { inline_policy: Some(None), ..KeyChange::default() };
+        assert_eq!(Request::ChangeKey("A".into(), change).http().2, Some(json!({"inline_policy": null})));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes(data in prop::collection::vec(any::<u8>(), 0..200)) {
+            crate::fuzzing::bodies(&data);
+        }
+
+        /// Bodies that are nearly right.
+        #[test]
+        fn whatever_comes_in_shape(name in "(name|user|trust|document|version|policies|inline_policy|tags|expires_at|StreamName|StreamARN|Tags|List|MaxResults|StartTimestamp|x)", value in "(null|1|-1|1e999|1.5|\\[\\]|\\[\"a\"\\]|\\{\\}|\\{\"Key\":1\\}|\"[a-z]{0,3}\"|tru|\\[\\[\\[)", more in "(,\"user\":\"a\"|,\"name\":\"a\",\"trust\":1|,\"name\":\"b\",\"document\":{}|)", end in "(\\}|\\} |\\}x|)") {
+            crate::fuzzing::bodies(format!("{{\"{name}\":{value}{more}{end}").as_bytes());
+        }
+    }
+}

@@ -35,8 +35,6 @@ pub(crate) struct Action {
 enum Access {
     /// Everyone; credentials are not looked at.
     Public,
-    /// Everyone; credentials are checked where there are some, and the handler decides.
-    Optional,
     /// Also the bearer of a playback token.
     Play,
     /// Whoever the policies allow it.
@@ -57,10 +55,6 @@ impl Action {
     pub(crate) const fn play(name: &'static str) -> Action {
         Action { access: Access::Play, name }
     }
-    /// An action that needs no credentials, and knows whose they are where there are some.
-    pub(crate) const fn optional(name: &'static str) -> Action {
-        Action { access: Access::Optional, name }
-    }
     /// Its name in policies.
     pub(crate) const fn name(self) -> &'static str {
         self.name
@@ -68,10 +62,6 @@ impl Action {
     /// Whether it is done without looking at credentials.
     pub(crate) fn is_public(self) -> bool {
         self.access == Access::Public
-    }
-    /// Whether it is done without credentials.
-    pub(crate) fn is_optional(self) -> bool {
-        self.access == Access::Optional
     }
 }
 
@@ -104,7 +94,7 @@ pub(crate) fn authorise(
     match principal {
         Principal::Root(_) => Ok(Allowed(())),
         Principal::Playback(playback) => match (action.access, object) {
-            (Access::Public | Access::Optional, _) => Ok(Allowed(())),
+            (Access::Public, _) => Ok(Allowed(())),
             (Access::Play, Object::Stream(id, _)) if id == playback.stream => Ok(Allowed(())),
             (Access::Play, Object::Stream(..) | Object::Missing(_)) => Err(no_stream()),
             _ => Err(only_plays()),

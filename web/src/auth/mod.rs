@@ -4,23 +4,18 @@
 //! of a request or ends it with 401. Handlers take a [`Caller`]: the principal with the action that the table of routes
 //! names, and through it, and only through it, the store (see [`access`]). No secret is ever logged here.
 
-#[allow(dead_code, reason = "for routes that come next")]
 pub(crate) mod access;
-#[allow(dead_code, reason = "for routes that come next")]
 mod door;
-#[allow(dead_code, reason = "for routes that come next")]
 pub(crate) mod identities;
 pub(crate) mod identity;
-#[allow(dead_code, reason = "for routes that come next")]
 pub(crate) mod instant;
 mod origin;
-#[allow(dead_code, reason = "for routes that come next")]
+#[allow(dead_code, reason = "for credentials of devices")]
 pub(crate) mod policy;
 mod refusal;
 mod revoked;
 mod sealing;
 pub(crate) mod session;
-#[allow(dead_code, reason = "for routes that come next")]
 pub(crate) mod session_token;
 mod signed;
 pub(crate) mod sigv4;
@@ -283,7 +278,6 @@ impl OptionalFromRequestParts<Arc<Shared>> for Caller {
     }
 }
 
-#[allow(dead_code, reason = "for routes that come next")]
 impl Caller {
     /// The same caller with another action: for what a route does beside its own.
     pub(crate) fn with(&self, action: Action) -> Caller {
@@ -304,10 +298,6 @@ impl Caller {
     /// made.
     pub(crate) fn thing(&self, resource: &Resource) -> Result<&App, Error> {
         self.shared.door.thing(self.asking(), resource)
-    }
-    /// What to answer where there is no such thing: `none`, unless the caller must not learn even that.
-    pub(crate) fn missing(&self, resource: &Resource, none: Error) -> Error {
-        self.shared.door.missing(self.asking(), resource, none)
     }
     /// Something of the catalog that has an ARN and is no stream, such as a channel: see [`Door::kept`](access::Door).
     pub(crate) async fn kept<T, E: From<Error>>(

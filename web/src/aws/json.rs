@@ -87,6 +87,36 @@ fn refusal(path: &str, error: &serde_json::Error) -> Error {
     }
 }
 
+/// The fuzz target: bytes that may be a body. An object is read as any reader of JSON reads it, and whatever else comes is refused with
+/// a message.
+pub(crate) fn fuzz(data: &[u8]) {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase", default)]
+    #[derive(Default)]
+    struct Input {
+        #[serde(flatten)]
+        _target: super::Target,
+        _max_results: Option<u32>,
+        _tags: std::collections::BTreeMap<String, String>,
+        _start_timestamp: Option<super::epoch::Epoch>,
+        _list: Vec<Nested>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Nested {
+        _key: String,
+    }
+    type Object = serde_json::Map<String, serde_json::Value>;
+    let plain = match data.trim_ascii() {
+        b"" => Some(Object::new()),
+        text => serde_json::from_slice::<Object>(text).ok(),
+    };
+    assert_eq!(read::<Object>(data).ok(), plain);
+    if let Err(error) = read::<Input>(data) {
+        assert!(error.status == StatusCode::BAD_REQUEST && !error.message.is_empty());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -6,6 +6,7 @@
 //! stands for the body (<https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>).
 
 mod canonical;
+pub(crate) mod measured;
 mod parse;
 #[cfg(test)]
 mod tests;
