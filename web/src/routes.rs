@@ -160,10 +160,10 @@ pub(crate) fn is_public(method: &Method, path: &str) -> bool {
     plain(method, path).is_some_and(|r| r.action.is_public())
 }
 
-/// Whether an operation is open without credentials, and knows whose they are where there are some.
+/// Whether a request may come without credentials, and is told whose they are where there are some: STS, where someone else vouches for
+/// who asks.
 pub(crate) fn is_optional(parts: &Parts) -> bool {
-    let Parts { method, uri, headers, .. } = parts;
-    aws::sts::is_asked(method, uri, headers) || plain(method, uri.path()).is_some_and(|r| r.action.is_optional())
+    aws::sts::is_asked(&parts.method, &parts.uri, &parts.headers)
 }
 
 /// Whether a request is for an operation of the AWS surface.
@@ -254,8 +254,6 @@ mod tests {
         assert_eq!(all.len(), table().count());
         let open: Vec<_> = table().filter(|r| r.action.is_public()).map(|r| (r.method.as_str(), r.path)).collect();
         assert_eq!(open, [("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/session")]);
-        let optional: Vec<_> = table().filter(|r| r.action.is_optional()).map(|r| r.path).collect();
-        assert_eq!(optional, [""; 0], "what needs no credentials is tried by hand in `web/tests`, and named here");
         assert!(is_public(&Method::HEAD, "/healthz") && !is_public(&Method::GET, "/v1/session"));
         assert!(!is_public(&Method::GET, "/healthz/") && !is_public(&Method::GET, "/%68ealthz"));
     }

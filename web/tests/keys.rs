@@ -64,3 +64,42 @@ async fn broken_signatures_are_answered_as_the_cloud_does() {
     }
     server.stop().await;
 }
+
+/// What a page of another origin may ask and see: operations with a signature, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_call_operations_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let asked = [
+        ("origin", "https://page.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "amz-sdk-request,authorization,content-type,x-amz-date"),
+    ];
+    let preflight = server.send("OPTIONS", "/describeStream", &asked, None).await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.header("access-control-allow-origin"), "*");
+    assert_eq!(preflight.header("access-control-allow-credentials"), "", "no cookies");
+    assert_eq!(preflight.header("access-control-allow-methods"), "POST");
+    assert_eq!(preflight.header("access-control-allow-headers"), asked[2].1);
+    for path in ["/v1/streams", "/v1/keys", "/nothing", "/describeStream/"] {
+        let answer = server.send("OPTIONS", path, &asked, None).await;
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
+    }
+    assert_ne!(server.send("OPTIONS", "/describeStream", &[], None).await.status, 204, "no preflight");
+    // Refusals and answers can be read, and told apart.
+    let origin = ("origin", "https://page.example");
+    let refused = server.send("POST", "/describeStream", &[origin], Some(json!({}))).await;
+    assert_eq!(refused.header("x-amzn-errortype"), "MissingAuthenticationTokenException");
+    // Credentials that a browser remembers are not taken from a page of another origin.
+    let remembered = [origin, ("authorization", &basic(common::KEY, common::SECRET))];
+    let remembered = server.send("POST", "/listStreams", &remembered, Some(json!({}))).await;
+    assert_eq!(remembered.status, 403, "{}", remembered.text());
+    let answered = server.root("POST", "/listStreams", Some(json!({}))).await;
+    assert_eq!(answered.status, 200);
+    for answer in [refused, remembered, answered] {
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+        let exposed = answer.header("access-control-expose-headers");
+        assert!(exposed.contains("x-amzn-RequestId") && exposed.contains("x-amzn-ErrorType"), "{exposed}");
+    }
+    server.stop().await;
+}

@@ -22,7 +22,7 @@ pub(crate) mod sigv4;
 mod throttle;
 pub(crate) mod token;
 
-use crate::{App, Root, error::Error, page, routes, state::Shared};
+use crate::{App, Root, aws::cors, error::Error, page, routes, state::Shared};
 use access::{Action, Granted, Kept, Principal};
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
@@ -180,6 +180,9 @@ pub(crate) async fn authenticate(State(shared): State<Arc<Shared>>, request: Req
     if routes::is_public(&parts.method, parts.uri.path()) {
         return next.run(Request::from_parts(parts, body)).await;
     }
+    if cors::is_preflight(&parts) && routes::is_operation(&Method::POST, parts.uri.path()) {
+        return cors::preflight(&parts);
+    }
     let ends = crate::serve::ends(&parts.extensions);
     let address = ends.peer.ip();
     let now = shared.door.now();
@@ -220,7 +223,11 @@ fn refuse(shared: &Shared, parts: &Parts, refusal: Refusal, is_signed: bool) -> 
     metrics::counter!("vidicon_http_refused_total").increment(1);
     let style = Style::of(parts, is_signed);
     if style != Style::Native {
-        return refusal.answer(style);
+        let mut response = refusal.answer(style);
+        if routes::is_operation(&parts.method, parts.uri.path()) {
+            cors::open(response.headers_mut());
+        }
+        return response;
     }
     let error = refusal.native();
     if parts.uri.path() == "/" && matches!(parts.method, Method::GET | Method::HEAD) {

@@ -13,6 +13,7 @@ pub(crate) mod arn;
 mod channels;
 pub(crate) mod config;
 mod control;
+pub(crate) mod cors;
 pub(crate) mod endpoints;
 pub(crate) mod epoch;
 mod error;
@@ -135,5 +136,6 @@ pub(crate) fn dress(mut response: Response, id: RequestId) -> Response {
     if let Ok(id) = HeaderValue::from_str(&id.0.to_string()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    cors::open(response.headers_mut());
     response
 }
