@@ -221,7 +221,7 @@ impl Core {
             let reason = Reason::TooManyTracks { tracks, limit };
             self.mark_or(Mark::ManyTracks(tracks), ErrorId::MoreThanAllowedTracksFound, reason)?;
         }
-        self.pending.add(header_tags(&header), &self.options.limits, self.options.policy, &mut self.out)?;
+        self.pending.header(header_tags(&header), &self.options.limits, self.options.policy, &mut self.out)?;
         self.header = Some(header.clone());
         self.out.push_back(Output::Header(header));
         Ok(())

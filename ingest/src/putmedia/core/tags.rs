@@ -35,6 +35,8 @@ const FOR_CONSUMERS: [&str; 11] = [
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     lead: BytesMut,
+    /// Those in the newest header.
+    of_header: Vec<(String, String)>,
     tags: Vec<(String, String)>,
     /// Remarks are made once a fragment.
     many: bool,
@@ -45,8 +47,9 @@ pub(super) struct Pending {
 impl Pending {
     /// Those of the fragment that begins: its lead, and names and values.
     pub(super) fn take(&mut self) -> (Bytes, Vec<(String, String)>) {
-        let taken = std::mem::take(self);
-        (taken.lead.freeze(), taken.tags)
+        let Pending { lead, of_header: mut tags, tags: own, .. } = std::mem::take(self);
+        tags.extend(own);
+        (lead.freeze(), tags)
     }
 
     /// Adds a Tags element. Whether it says that the fragment before it is complete.
@@ -82,8 +85,23 @@ impl Pending {
         Ok(ends)
     }
 
-    /// Adds tags whose bytes are kept elsewhere.
-    pub(super) fn add(
+    /// Takes those in a new header, whose bytes are kept with it. They are not added to those of a header under which no fragment
+    /// came: a producer could send one after another without an end.
+    pub(super) fn header(
+        &mut self,
+        found: Vec<(String, String)>,
+        limits: &Limits,
+        policy: Policy,
+        out: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        self.of_header = Vec::new();
+        let before = self.tags.len();
+        self.add(found, limits, policy, out)?;
+        self.of_header = self.tags.split_off(before);
+        Ok(())
+    }
+
+    fn add(
         &mut self,
         found: Vec<(String, String)>,
         limits: &Limits,
@@ -106,7 +124,7 @@ impl Pending {
             }
             self.tags.push((name, value));
         }
-        let (tags, limit) = (self.tags.len(), limits.max_tags);
+        let (tags, limit) = (self.of_header.len() + self.tags.len(), limits.max_tags);
         if tags > limit {
             if policy == Policy::Strict {
                 return Err((ErrorId::FragmentMetadataLimitReached, Reason::TooManyTags { tags, limit }));

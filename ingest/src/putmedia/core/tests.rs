@@ -121,6 +121,24 @@ fn a_session_from_header_to_end_of_fragment() {
 }
 
 #[test]
+fn tags_of_headers_without_fragments_do_not_pile_up() {
+    let plain = header();
+    let at = plain.windows(4).position(|w| w == [0x15, 0x49, 0xA9, 0x66]).unwrap();
+    let tagged = |n: usize| {
+        let tags = write_tags(&[("header", n.to_string())]);
+        [&plain[..at], &tags[..], &plain[at..]].concat()
+    };
+    let headers: Vec<u8> = (0..200).flat_map(tagged).collect();
+    let own = write_tags(&[("own", "1")]).to_vec();
+    let bytes = [headers, own, cluster(1, &[(1, 0, true, 5)])].concat();
+    let out = outputs(&lenient(), &bytes, true);
+    let ends: Vec<_> =
+        out.iter().filter_map(|o| if let Output::End { tags, .. } = o { Some(tags.clone()) } else { None }).collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(ends, [vec![pair("header", "199"), pair("own", "1")]]);
+}
+
+#[test]
 fn what_is_incomplete_never_ends() {
     let whole = session(&[cluster(1, &[(1, 0, true, 5)]), cluster(50, &[(1, 0, true, 5), (1, 40, false, 5)])]);
     for end in 0..whole.len() {
