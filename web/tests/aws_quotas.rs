@@ -40,6 +40,21 @@ async fn streams_are_limited_in_all_and_by_device() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn channels_are_limited() {
+    let data = tempfile::tempdir().unwrap();
+    let server = limited(data.path(), Quotas { channels: 2, ..Quotas::default() }).await;
+    let create = |name: &'static str| server.call("createSignalingChannel", json!({"ChannelName": name}));
+    create("a").await.done();
+    let arn = create("b").await.done()["ChannelARN"].clone();
+    let (kind, message) = create("c").await.refused();
+    assert_eq!(kind, "400 AccountChannelLimitExceededException");
+    assert!(message.contains("2 signaling channels") && message.contains("aws.quotas.channels"), "{message}");
+    server.call("deleteSignalingChannel", json!({"ChannelARN": arn})).await.done();
+    create("c").await.done();
+    server.stop().await;
+}
+
 /// Calls in a row: how many were done, what the others were told, and the seconds that it took.
 async fn calls(server: &Server, names: &[&str], count: usize) -> (usize, Option<(String, String)>, f64) {
     let (mut done, mut refused, began) = (0, None, std::time::Instant::now());

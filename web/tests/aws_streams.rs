@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::Server;
+use common::{Server, record, take};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use store::{
     documents::STREAM,
     records::{Camera, Transport},
@@ -288,7 +289,7 @@ async fn streams_that_are_gone_or_another_s_are_not_there() {
 }
 
 #[tokio::test]
-async fn a_stream_that_a_camera_records_to_stays() {
+async fn a_stream_that_is_in_use_stays() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
     let stream = server.stream("gate").await;
@@ -305,6 +306,21 @@ async fn a_stream_that_a_camera_records_to_stays() {
     let arn = described(&server, "gate").await["StreamARN"].clone();
     refuses(&server, "deleteStream", IN_USE, &[(json!({"StreamARN": arn}), "camera gate")]).await;
     server.store.delete_camera(&"gate".parse().unwrap()).await.unwrap();
+    // Nor one that a channel stores in.
+    server
+        .call(
+            "updateDataRetention",
+            json!({"StreamName": "gate", "CurrentVersion": version(&server, "gate").await,
+        "Operation": "INCREASE_DATA_RETENTION", "DataRetentionChangeInHours": 1}),
+        )
+        .await
+        .done();
+    let channel =
+        server.call("createSignalingChannel", json!({"ChannelName": "door"})).await.done()["ChannelARN"].clone();
+    let storage = |status: &str| json!({"ChannelARN": channel, "MediaStorageConfiguration": {"Status": status, "StreamARN": arn}});
+    server.call("updateMediaStorageConfiguration", storage("ENABLED")).await.done();
+    refuses(&server, "deleteStream", IN_USE, &[(json!({"StreamARN": arn}), "channel")]).await;
+    server.call("updateMediaStorageConfiguration", storage("DISABLED")).await.done();
     // What was configured goes with it.
     server.call("tagStream", json!({"StreamName": "gate", "Tags": {"a": "b"}})).await.done();
     server.call("deleteStream", json!({"StreamARN": arn})).await.done();
@@ -316,5 +332,38 @@ async fn a_stream_that_a_camera_records_to_stays() {
         &[(json!({}), "'StreamARN'"), (json!({"StreamARN": "gate"}), "'StreamARN'")],
     )
     .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_lower_retention_takes_what_is_older() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    create(&server, json!({"StreamName": "gate", "DataRetentionInHours": 24})).await;
+    let stream = server.store.stream(&"gate".parse().unwrap()).unwrap();
+    record(&stream, &take(3, 1000)).await;
+    server.ahead_ms.store(3 * 3_600_000, Ordering::Relaxed);
+    record(&stream, &take(2, 1000)).await;
+    let listed = || async {
+        let answer = server.call("listFragments", json!({"StreamName": "gate"})).await.done();
+        answer["Fragments"].as_array().unwrap().len()
+    };
+    assert_eq!(listed().await, 5);
+    let change = |v: String, operation: &str, hours: u32| {
+        let operation = format!("{operation}_DATA_RETENTION");
+        json!({"StreamName": "gate", "CurrentVersion": v, "Operation": operation, "DataRetentionChangeInHours": hours})
+    };
+    server.call("updateDataRetention", change(version(&server, "gate").await, "DECREASE", 22)).await.done();
+    let began = std::time::Instant::now();
+    while listed().await != 2 {
+        assert!(began.elapsed().as_secs() < 60, "the older ones are still there");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    server.call("updateDataRetention", change(version(&server, "gate").await, "INCREASE", 22)).await.done();
+    assert_eq!(listed().await, 2, "more brings nothing back");
+    // Without an archive there is none to list.
+    server.call("updateDataRetention", change(version(&server, "gate").await, "DECREASE", 24)).await.done();
+    let answer = server.call("listFragments", json!({"StreamName": "gate"})).await;
+    assert_eq!(answer.refused().0, "400 NoDataRetentionException");
     server.stop().await;
 }

@@ -29,7 +29,7 @@ pub(crate) mod sts;
 pub(crate) mod tags;
 pub(crate) mod target;
 
-use crate::{App, routes::Route};
+use crate::{App, auth::Caller, routes::Route};
 use arn::Account;
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode},
@@ -42,6 +42,7 @@ use media::UnixMillis;
 use paging::Pages;
 use quotas::{Calls, Quotas};
 pub(crate) use target::Target;
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 /// The fuzz target of the bodies and tokens that reading media takes.
@@ -105,6 +106,11 @@ impl Surface {
     fn called_on(&self, action: &'static str, stream: u64, now: UnixMillis) -> Result<(), Error> {
         self.calls.count(action, Some(stream), self.quotas.calls_per_s_per_stream, now)
     }
+}
+
+/// Until it is dropped, no other change looks at what it is about to write.
+pub(crate) async fn alone(caller: &Caller) -> SemaphorePermit<'_> {
+    caller.shared.edits.acquire().await.expect("the semaphore is never closed")
 }
 
 /// The id of a request, in its extensions.

@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
+use store::{Store, documents::Document};
 
 /// Limits of the AWS surface: `[aws.quotas]`. 0 is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,10 +17,35 @@ pub struct Quotas {
     pub streams: u32,
     /// Streams with one DeviceName; DeviceStreamLimitExceededException.
     pub streams_per_device: u32,
+    /// Signaling channels in all; AccountChannelLimitExceededException.
+    pub channels: u32,
     /// Calls of one operation a second, over all streams; ClientLimitExceededException. PutMedia has none.
     pub calls_per_s: u32,
     /// … that name one stream by StreamName or StreamARN in their body.
     pub calls_per_s_per_stream: u32,
+}
+
+/// Documents that are looked through at a time.
+const BATCH: usize = 500;
+
+/// How many documents of a collection are meant, counted up to `most`.
+pub(crate) async fn counted(
+    store: &Store,
+    collection: &'static str,
+    most: u32,
+    meant: impl Fn(&Document) -> Result<bool, Error>,
+) -> Result<u32, Error> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let batch = store.documents(collection, "", after.as_deref(), BATCH).await?;
+        for document in &batch {
+            count += u32::from(meant(document)?);
+        }
+        match batch.last() {
+            Some(last) if batch.len() == BATCH && count < most => after = Some(last.name.clone()),
+            _ => return Ok(count),
+        }
+    }
 }
 
 /// Rates that are counted at a time; beyond it, those that are not used up are forgotten.

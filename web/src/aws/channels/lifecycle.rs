@@ -8,9 +8,10 @@ use super::{
 use crate::{
     auth::{Caller, identity},
     aws::{
-        Error, Json,
+        Error, Json, alone,
         arn::Resource,
         json::done,
+        quotas,
         tags::{self, Tag},
         target::name,
     },
@@ -19,7 +20,7 @@ use media::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
-    Kind,
+    Kind, Store,
     documents::{CHANNEL, Expect},
 };
 
@@ -71,6 +72,8 @@ pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<
     let aws = &caller.shared.aws;
     let arn = aws.account.arn(Resource::Channel, &name, UnixMillis(0)).to_string();
     let app = caller.thing(&identity::Resource { request_tags: tags.clone(), ..identity::Resource::new(arn) })?;
+    let _alone = alone(&caller).await;
+    few_enough(&app.store, aws.quotas.channels).await?;
     let record = ChannelRecord {
         created_at: aws.channel_births.next(app.store.now()),
         revision: 0,
@@ -88,6 +91,15 @@ pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<
     }
     tracing::info!(channel = %name, "signaling channel created");
     Ok(Json(Created { channel_arn: record.arn(&aws.account, &name).to_string() }))
+}
+
+/// Holds one more channel against the quota.
+async fn few_enough(store: &Store, most: u32) -> Result<(), Error> {
+    if most == 0 || quotas::counted(store, CHANNEL, most, |_| Ok(true)).await? < most {
+        return Ok(());
+    }
+    let message = format!("there are {most} signaling channels already, the most that aws.quotas.channels allows");
+    Err(Error::new("AccountChannelLimitExceededException", message))
 }
 
 #[derive(Deserialize)]

@@ -1,15 +1,14 @@
 //! `CreateStream` and `DeleteStream`.
 
-use super::alone;
 use crate::{
     auth::{
         Caller,
         identity::{Resource, Tags},
     },
     aws::{
-        Error, Json, Target, arn,
+        Error, Json, Target, alone, arn,
         json::done,
-        quotas::Quotas,
+        quotas::{self, Quotas},
         records::{FOR_EVER_HOURS, StorageConfiguration, StreamRecord, words},
         tags, target,
     },
@@ -17,10 +16,10 @@ use crate::{
 use media::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Store, documents::STREAM};
-
-/// Documents that are looked through at a time.
-const BATCH: usize = 500;
+use store::{
+    Store,
+    documents::{Document, STREAM},
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -50,14 +49,9 @@ pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<
             format_args!("Member must be from 0 to {FOR_EVER_HOURS}"),
         ));
     }
-    let checks: [(&str, &Option<String>, fn(&str, &str) -> Result<(), Error>); 3] = [
-        ("DeviceName", &input.device_name, words::device_name),
-        ("MediaType", &input.media_type, words::media_type),
-        ("KmsKeyId", &input.kms_key_id, words::kms_key_id),
-    ];
-    for (member, text, check) in checks {
-        text.as_deref().map_or(Ok(()), |text| check(member, text))?;
-    }
+    words::if_given("DeviceName", input.device_name.as_ref(), words::device_name)?;
+    words::if_given("MediaType", input.media_type.as_ref(), words::media_type)?;
+    words::if_given("KmsKeyId", input.kms_key_id.as_ref(), words::kms_key_id)?;
     let given = input.tags.unwrap_or_default();
     tags::check_map("Tags", &given)?;
 
@@ -86,23 +80,14 @@ async fn few_enough(store: &Store, quotas: &Quotas, device: Option<&str>) -> Res
         return Err(Error::new("AccountStreamLimitExceededException", message));
     }
     let (Some(device), 1..) = (device, quotas.streams_per_device) else { return Ok(()) };
-    let (mut there, mut after) = (0, None);
-    loop {
-        let batch = store.documents(STREAM, "", after.as_deref(), BATCH).await?;
-        for document in &batch {
-            there += u32::from(StreamRecord::of(document)?.device_name.as_deref() == Some(device));
-        }
-        if there >= quotas.streams_per_device {
-            let message = format!(
-                "device {device} has {there} streams already, the most that aws.quotas.streams_per_device allows"
-            );
-            return Err(Error::new("DeviceStreamLimitExceededException", message));
-        }
-        match batch.last() {
-            Some(last) if batch.len() == BATCH => after = Some(last.name.clone()),
-            _ => return Ok(()),
-        }
+    let of_device = |document: &Document| Ok(StreamRecord::of(document)?.device_name.as_deref() == Some(device));
+    let there = quotas::counted(store, STREAM, quotas.streams_per_device, of_device).await?;
+    if there < quotas.streams_per_device {
+        return Ok(());
     }
+    let message =
+        format!("device {device} has {there} streams already, the most that aws.quotas.streams_per_device allows");
+    Err(Error::new("DeviceStreamLimitExceededException", message))
 }
 
 #[derive(Deserialize)]

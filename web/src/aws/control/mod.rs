@@ -10,11 +10,10 @@ mod tags;
 mod update;
 
 use crate::{
-    auth::{Caller, access::Action},
+    auth::access::Action,
     routes::{Route, operation},
 };
 use axum::routing::post;
-use tokio::sync::SemaphorePermit;
 
 /// Its operations (REFERENCE §1.3).
 pub(crate) const ROUTES: &[Route] = &[
@@ -104,8 +103,3 @@ pub(crate) const ROUTES: &[Route] = &[
         || post(edge::list),
     ),
 ];
-
-/// Until it is dropped, no other change looks at what it is about to write.
-async fn alone(caller: &Caller) -> SemaphorePermit<'_> {
-    caller.shared.edits.acquire().await.expect("the semaphore is never closed")
-}

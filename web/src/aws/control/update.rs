@@ -1,11 +1,10 @@
 //! `UpdateStream`, `UpdateDataRetention`, `DescribeStreamStorageConfiguration`, `UpdateStreamStorageConfiguration`: changes
 //! that name the version they were made from.
 
-use super::alone;
 use crate::{
     auth::Caller,
     aws::{
-        Error, Json, Target,
+        Error, Json, Target, alone,
         json::done,
         records::{FOR_EVER_HOURS, StorageConfiguration, StreamRecord, words},
     },
@@ -24,8 +23,8 @@ pub(crate) struct Update {
 }
 
 pub(crate) async fn stream(caller: Caller, Json(input): Json<Update>) -> Result<Json<Value>, Error> {
-    input.device_name.as_deref().map_or(Ok(()), |text| words::device_name("DeviceName", text))?;
-    input.media_type.as_deref().map_or(Ok(()), |text| words::media_type("MediaType", text))?;
+    words::if_given("DeviceName", input.device_name.as_ref(), words::device_name)?;
+    words::if_given("MediaType", input.media_type.as_ref(), words::media_type)?;
     let granted = input.target.resolve(&caller).await?;
     let _alone = alone(&caller).await;
     let info = granted.info();

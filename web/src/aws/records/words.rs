@@ -2,6 +2,15 @@
 
 use crate::aws::Error;
 
+/// Checks a member that need not be there.
+pub(crate) fn if_given(
+    member: &str,
+    text: Option<&String>,
+    rule: fn(&str, &str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    text.map_or(Ok(()), |text| rule(member, text))
+}
+
 /// Refuses a text whose length in characters is not in the range.
 pub(crate) fn length(member: &str, text: &str, least: usize, most: usize) -> Result<(), Error> {
     match (least..=most).contains(&text.chars().count()) {
