@@ -112,16 +112,22 @@ async fn get_media(
             begin = Begin::Nowhere;
         }
     }
+    let newest = match begin {
+        // Now is when it was asked: what comes from then on is not skipped, however much of it becomes durable at once.
+        Begin::At(Start::Newest) => stream.first(Start::Newest).await?,
+        _ => None,
+    };
     let source = Live {
         shared: caller.shared.clone(),
         stream: stream.clone(),
         place: match begin {
             Begin::At(Start::After(number)) => Place::After(number),
+            Begin::At(Start::Newest) => Place::Looking(Start::Earliest),
             Begin::At(start) => Place::Looking(start),
             Begin::Nowhere => Place::Nowhere,
         },
         seen: None,
-        ready: VecDeque::new(),
+        ready: newest.into_iter().collect(),
         header: None,
         begun: false,
     };
@@ -213,11 +219,7 @@ impl Live {
         // Before the look: what becomes durable meanwhile is not slept through.
         let newest = self.stream.first(Start::Newest).await?;
         self.seen = newest.as_ref().map(|meta| meta.number);
-        let found = match start {
-            Start::Newest => newest,
-            start => self.stream.first(start).await?,
-        };
-        Ok(found.into_iter().collect())
+        Ok(self.stream.first(start).await?.into_iter().collect())
     }
 
     /// All that there is was sent: waits for what is worth another look, or for something to say at once.
