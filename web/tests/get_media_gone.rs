@@ -186,3 +186,38 @@ async fn an_answer_ends_when_its_credentials_do() {
     assert!(media.ends_within(Duration::from_secs(15)).await, "the credentials are looked at every ten seconds");
     server.stop().await;
 }
+
+/// Flips a byte in the middle of the run of bytes that fills a fragment.
+fn damage(data: &std::path::Path, fill: u8) {
+    for file in std::fs::read_dir(data.join("segments")).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(5000).position(|w| w.iter().all(|b| *b == fill)) {
+            bytes[at + 2500] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("no such fragment");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_fragment_is_never_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    filled(&server, 4, 20_000).await;
+    server.stop().await;
+    damage(folder.path(), 2);
+    let server = Server::start(folder.path()).await;
+    let mut media = get_media(&server, "gate", json!({"StartSelectorType": "EARLIEST"})).await;
+    assert_eq!(fills(&media.whole(3).await), [0, 1, 3]);
+    drop(media);
+    let all = numbers(&server, json!({"StreamName": "gate"})).await;
+    assert_eq!(all.len(), 4);
+    let body = json!({"StreamName": "gate", "Fragments": all});
+    let rest = Media::ask(&server, "/getMediaForFragmentList", &body).await.rest().await;
+    assert_eq!(fills(&rest), [0, 1]);
+    assert_eq!(rest[1].after["AWS_KINESISVIDEO_ERROR_ID"], "5000");
+    assert_eq!(rest[1].after["AWS_KINESISVIDEO_FRAGMENT_NUMBER"], all[2]);
+    server.stop().await;
+}
