@@ -17,7 +17,6 @@ NEVER = {
     ("PutMedia", "ClientLimitExceededException"): "the rate of its calls is not limited: reconnecting is never held up (REFERENCE §9.4, 7)",
     ("GetMedia", "ConnectionLimitExceededException"): "any number may watch a stream",
     ("AssumeRole", "ExpiredTokenException"): "it is about web identity tokens; credentials that have expired give ExpiredToken",
-    "AccountChannelLimitExceededException": "channels have no quota",
     "NotAuthorizedException": "what a policy does not allow is AccessDeniedException with 403 at every operation (REFERENCE §1.1)",
     "InvalidEndpointException": "one endpoint serves everything",
     "InvalidDeviceException": "a device is only a name",

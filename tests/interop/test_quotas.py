@@ -34,6 +34,12 @@ class Quotas(Case):
         self.refused("DeviceStreamLimitExceededException", kvs.create_stream, StreamName="s1", DeviceName="door")
         kvs.create_stream(StreamName="s1", DeviceName="window")
 
+    @shows("CreateSignalingChannel", error="AccountChannelLimitExceededException")
+    def test_channels_in_all(self):
+        kvs = client(at=self.limited(channels=1))
+        kvs.create_signaling_channel(ChannelName="c0")
+        self.refused("AccountChannelLimitExceededException", kvs.create_signaling_channel, ChannelName="c1")
+
     def test_calls_a_second(self):
         """Each operation for itself; whatever the call says."""
         if reason := cases.not_served(["CreateStream"]):
