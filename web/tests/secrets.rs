@@ -27,8 +27,11 @@ impl Write for Log {
 async fn no_secret_is_ever_logged() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter("web=trace,info").with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("web=trace,info")
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
@@ -59,9 +62,35 @@ async fn no_secret_is_ever_logged() {
     assert_eq!(shown.status, 201, "{}", shown.text());
     let listed = [server.root("GET", "/v1/targets", None).await, server.root("GET", "/v1/cameras", None).await];
     assert!(listed.iter().all(|answer| !answer.text().contains("canary")));
+    // Access keys: their secrets stand in the answers that make them, their ids in the audit lines.
+    let made = server.root("POST", "/v1/keys", Some(json!({"user": "door", "policies": ["camera"]}))).await.json();
+    let id = made["access_key_id"].as_str().unwrap();
+    let rotated = server.root("POST", &format!("/v1/keys/{id}/rotate"), Some(json!({}))).await.json();
+    let of = |key: &serde_json::Value| key["secret_access_key"].as_str().unwrap().to_owned();
+    let secrets = [of(&made), of(&rotated)];
+    let own = basic(rotated["access_key_id"].as_str().unwrap(), &secrets[1]);
+    let refused = server.send("POST", "/v1/keys", &[("authorization", &own)], Some(json!({"user": "more"}))).await;
+    assert_eq!(refused.status, 403);
+    for document in server.store.documents(store::documents::KEY, "", None, 10).await.unwrap() {
+        assert!(!secrets.iter().any(|secret| document.body.to_string().contains(secret)), "sealed");
+    }
     server.stop().await;
     let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     assert!(text.contains("signed in") && text.contains("answered"), "the log is the server's: {text}");
+    let audited = |change: &str, outcome: &str| {
+        let mut lines = text.lines().filter(|line| line.contains("audit"));
+        lines.any(|line| {
+            line.contains(&format!("change=\"{change}\"")) && line.contains(&format!("outcome=\"{outcome}\""))
+        })
+    };
+    assert!(
+        audited("create key", "done") && audited("rotate key", "done") && audited("create key", "refused"),
+        "{text}"
+    );
+    assert!(text.contains(id), "{text}");
+    for secret in &secrets {
+        assert!(!text.contains(secret), "the secret of a key in the log");
+    }
     for secret in ["canary", session.as_str(), path.strip_prefix("/p/").unwrap()] {
         assert!(!text.contains(secret), "{secret} in the log");
     }

@@ -10,7 +10,6 @@ pub(crate) mod identities;
 pub(crate) mod identity;
 pub(crate) mod instant;
 mod origin;
-#[allow(dead_code, reason = "for credentials of devices")]
 pub(crate) mod policy;
 mod refusal;
 mod revoked;

@@ -76,8 +76,6 @@ pub(crate) enum Who<'a> {
     },
     /// Someone whom an identity provider vouches for, by the provider's ARN or host.
     Federated(&'a [&'a str]),
-    /// A device whose certificate was checked: `credentials.iot.amazonaws.com`.
-    Service(&'a str),
 }
 
 /// A policy document.
@@ -109,7 +107,6 @@ struct Principals {
     everyone: bool,
     aws: Vec<String>,
     federated: Vec<String>,
-    service: Vec<String>,
 }
 
 /// One text or a list of texts; numbers and booleans count as their text.
@@ -266,7 +263,7 @@ impl Principals {
             (None, Some(value)) => (value, true),
             _ => return Err("Principal is missing".into()),
         };
-        let mut read = Principals { negated, everyone: false, aws: vec![], federated: vec![], service: vec![] };
+        let mut read = Principals { negated, everyone: false, aws: vec![], federated: vec![] };
         let kinds = match value {
             Value::String(text) if text == "*" => {
                 read.everyone = true;
@@ -280,7 +277,8 @@ impl Principals {
             match kind.as_str() {
                 "AWS" => read.aws = values,
                 "Federated" => read.federated = values,
-                "Service" => read.service = values,
+                // Refused, as it would be silently useless.
+                "Service" => return Err("Principal: Service: there are no services here that take on roles".into()),
                 _ => return Err(format!("Principal: there is no kind {kind}")),
             }
         }
@@ -294,7 +292,6 @@ impl Principals {
                 named == "*" || arns.contains(&named.as_str()) || named == account || root == Some(account)
             }),
             Who::Federated(names) => self.federated.iter().any(|f| f == "*" || names.contains(&f.as_str())),
-            Who::Service(name) => self.service.iter().any(|s| s == name),
         };
         (self.everyone || named) != self.negated
     }

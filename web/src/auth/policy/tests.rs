@@ -231,7 +231,9 @@ fn trust_policies_say_who_may_take_on_a_role() {
     }
     assert!(trusts(json!({"Federated": "idp.example"}), Who::Federated(&["idp.example"])));
     assert!(!trusts(json!({"Federated": "idp.example"}), Who::Federated(&["evil.example"])));
-    assert!(trusts(json!({"Service": "credentials.iot.amazonaws.com"}), Who::Service("credentials.iot.amazonaws.com")));
+    let service = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "credentials.iot.amazonaws.com"}});
+    let error = Policy::parse_trust(&json!({"Statement": service}).to_string()).unwrap_err();
+    assert!(error.starts_with("statement 1: Principal: Service"), "{error}");
     assert!(Policy::parse_trust(r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole"}}"#).is_err());
     // It grants its role nothing.
     let asked = Asked { action: "sts:AssumeRole", resource: "*", context: &context };
