@@ -39,7 +39,7 @@ class Server:
         atexit.register(self.stop)
         ready = threading.Event()
         threading.Thread(target=self._read, args=(ready,), daemon=True).start()
-        if not ready.wait(30) or not self.url:
+        if not ready.wait(60) or not self.url:
             raise RuntimeError(f"{BINARY} did not start: {' | '.join(self.log[-5:])}")
 
     url = None

@@ -128,7 +128,7 @@ class Consumers(Media):
         head = b""
         while head.count(b"\x1aE\xdf\xa3") < 2:
             head += payload.read(1)
-        self.assertLess(time.monotonic() - began, 2)
+        self.assertLess(time.monotonic() - began, 10)
         session.send(whole[len(whole) // 2 :])
         while not head.endswith(whole):
             head += payload.read(1)
