@@ -137,7 +137,11 @@ const ROUTES: &[Route] = &[
 
 /// Every operation, of the native API and of the AWS surface.
 fn table() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(admin::rest::ROUTES).chain(aws::ROUTES.iter().copied().flatten())
+    ROUTES
+        .iter()
+        .chain(admin::rest::ROUTES)
+        .chain(auth::oidc::rest::ROUTES)
+        .chain(aws::ROUTES.iter().copied().flatten())
 }
 
 /// Every operation as (method, path): what `docs/api.md` must name and what tests of authorisation try.

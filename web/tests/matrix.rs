@@ -203,6 +203,7 @@ fn sample(method: &str, path: &str, object: &str, arn: &str) -> Sample {
         ("POST", "/v1/targets") => json(json!({"name": "x", "url": "no", "secret": ""})),
         ("POST", "/v1/keys") => json(json!({"user": "no name"})),
         ("POST", "/v1/roles") => json(json!({"name": "x", "trust": wrong_policy})),
+        ("POST", "/v1/oidc-providers") => json(json!({"url": "https://x.example", "client_ids": []})),
         ("POST", "/v1/policies") => json(json!({"name": "x", "document": wrong_policy})),
         ("POST", path)
             if !path.starts_with("/v1/") || path.starts_with("/v1/get-") || path.starts_with("/v1/send-") =>

@@ -47,6 +47,22 @@ pub(crate) struct Around {
     pub(crate) region: Option<String>,
 }
 
+impl Around {
+    /// Sets the context keys that are about the request alone.
+    pub(crate) fn tell(&self, context: &mut Context, now: UnixMillis) {
+        context.set("aws:CurrentTime", now.to_rfc3339());
+        context.set("aws:EpochTime", (now.0 / 1000).to_string());
+        context.set("aws:SourceIp", self.address.to_canonical().to_string());
+        context.set("aws:SecureTransport", self.secure.to_string());
+        if let Some(agent) = &self.user_agent {
+            context.set("aws:UserAgent", agent.as_str());
+        }
+        if let Some(region) = &self.region {
+            context.set("aws:RequestedRegion", region.as_str());
+        }
+    }
+}
+
 impl Default for Around {
     fn default() -> Self {
         Around { address: IpAddr::from([0, 0, 0, 0]), secure: false, user_agent: None, region: None }
@@ -147,16 +163,7 @@ impl Identity {
         if let Some((began_at, _)) = self.session {
             context.set("aws:TokenIssueTime", began_at.to_rfc3339());
         }
-        context.set("aws:CurrentTime", now.to_rfc3339());
-        context.set("aws:EpochTime", (now.0 / 1000).to_string());
-        context.set("aws:SourceIp", around.address.to_canonical().to_string());
-        context.set("aws:SecureTransport", around.secure.to_string());
-        if let Some(agent) = &around.user_agent {
-            context.set("aws:UserAgent", agent.as_str());
-        }
-        if let Some(region) = &around.region {
-            context.set("aws:RequestedRegion", region.as_str());
-        }
+        around.tell(&mut context, now);
         if let Some(account) = resource.arn.split(':').nth(4) {
             context.set("aws:ResourceAccount", account);
         }

@@ -9,6 +9,7 @@ mod door;
 pub(crate) mod identities;
 pub(crate) mod identity;
 pub(crate) mod instant;
+pub(crate) mod oidc;
 mod origin;
 pub(crate) mod policy;
 mod refusal;
@@ -59,6 +60,7 @@ pub(crate) struct Auth {
     revoked: Revoked,
     access_key_id: String,
     pub(crate) identities: Identities,
+    pub(crate) providers: oidc::Providers,
     /// Memory for bodies of requests that are not let in yet.
     room: Semaphore,
 }
@@ -71,6 +73,7 @@ impl Auth {
             revoked: Revoked::open(store).await?,
             access_key_id: root.access_key_id.clone(),
             identities: Identities::new(store, root, account),
+            providers: oidc::Providers::new(store),
             room: signed::room(),
         })
     }

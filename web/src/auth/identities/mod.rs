@@ -241,6 +241,10 @@ impl Identities {
     pub(crate) fn role_arn(&self, name: &str) -> String {
         format!("arn:aws:iam::{}:role/{name}", self.account)
     }
+    /// The ARN of an OpenID Connect provider, by its address without the scheme.
+    pub(crate) fn oidc_arn(&self, name: &str) -> String {
+        format!("arn:aws:iam::{}:oidc-provider/{name}", self.account)
+    }
     /// 12 digits.
     pub(crate) fn account(&self) -> &str {
         &self.account

@@ -11,7 +11,7 @@ use crate::{
         Caller,
         identities::Role,
         identity::{Identity, Resource, Tags},
-        policy::{Asked, Context, Policy, Verdict, Who, presets},
+        policy::{Asked, Policy, Verdict, Who, presets},
         session_token::{Claims, Of},
     },
     state::Shared,
@@ -30,23 +30,23 @@ const UNKNOWN: [&str; 6] =
 pub(super) struct Wanted<'a> {
     pub(super) role_arn: &'a str,
     pub(super) session: &'a str,
+    external_id: Option<&'a str>,
     seconds: Option<u32>,
     policy: Option<String>,
     policies: Vec<String>,
 }
 
 impl<'a> Wanted<'a> {
-    /// Reads and checks the parameters; the policies that they name must exist.
+    /// Reads and checks the parameters, before anything is said about the role; the policies that they name must exist.
     pub(super) async fn read(shared: &Shared, params: &'a Params) -> Result<Wanted<'a>, Error> {
         params.without(&UNKNOWN)?;
-        // Before anything is said about the role, as its other rules are.
-        params.text("ExternalId", 2..=1224, Some(EXTERNAL_ID))?;
         let role_arn = params.needed("RoleArn", 20..=2048, None)?;
         let session = params.needed("RoleSessionName", 2..=64, Some(SESSION_NAME))?;
+        let external_id = params.text("ExternalId", 2..=1224, Some(EXTERNAL_ID))?;
         let seconds = params.duration(900..=43_200)?;
         let policy = params.text("Policy", 1..=2048, None)?.map(inline).transpose()?;
         let policies = named(shared, &params.policy_arns()?).await?;
-        Ok(Wanted { role_arn, session, seconds, policy, policies })
+        Ok(Wanted { role_arn, session, external_id, seconds, policy, policies })
     }
 
     /// How long the session lasts, in seconds.
@@ -149,15 +149,6 @@ fn trusted(trust: &Policy, caller: &Identity, account: &str, arns: &[&str], aske
         && caller.session_policies.as_deref().is_none_or(|session| !denies(session) && allows(session))
 }
 
-/// What policies may ask about a role's session that is to be, beside what every request tells.
-pub(super) fn about_session(context: &mut Context, params: &Params, wanted: &Wanted<'_>) -> Result<(), Error> {
-    context.set("sts:RoleSessionName", wanted.session);
-    if let Some(id) = params.text("ExternalId", 2..=1224, Some(EXTERNAL_ID))? {
-        context.set("sts:ExternalId", id);
-    }
-    Ok(())
-}
-
 /// `AssumeRole`.
 pub(super) async fn role(caller: &Caller, params: &Params) -> Result<Answer, Error> {
     let shared = &caller.shared;
@@ -183,7 +174,10 @@ pub(super) async fn role(caller: &Caller, params: &Params) -> Result<Answer, Err
     };
     let now = caller.now();
     let mut context = identity.context(&resource, &caller.around, now);
-    about_session(&mut context, params, &wanted)?;
+    context.set("sts:RoleSessionName", wanted.session);
+    if let Some(id) = wanted.external_id {
+        context.set("sts:ExternalId", id);
+    }
     let of_role = match identity.claims.as_ref().map(|claims| &claims.of) {
         Some(Of::Role { name, .. }) => Some(identities.role_arn(name)),
         _ => None,

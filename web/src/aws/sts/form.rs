@@ -51,7 +51,10 @@ impl Params {
     pub(super) fn without(&self, names: &[&str]) -> Result<(), Error> {
         let given = self.0.keys().find(|key| names.iter().any(|n| key.split('.').next() == Some(n)));
         match given {
-            Some(key) => Err(Error::new("ValidationError", format!("this server does not know {key}: leave it out"))),
+            Some(key) => {
+                let name = member(key.split('.').next().unwrap_or(key));
+                Err(Error::constraint(&name, self.get(key), "Member must be left out: this server does not know it"))
+            }
             None => Ok(()),
         }
     }

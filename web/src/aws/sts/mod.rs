@@ -8,13 +8,14 @@ mod answer;
 mod assume;
 mod form;
 mod session;
+mod web_identity;
 
 use super::RequestId;
 use crate::{
     auth::{
         Caller,
         access::Principal,
-        identity::Identity,
+        identity::{Around, Identity},
         session_token::{Claims, Credentials, Refused},
     },
     error, page,
@@ -68,7 +69,7 @@ pub(crate) async fn post(State(shared): State<Arc<Shared>>, caller: Option<Calle
     }
 }
 
-async fn answer(_shared: &Shared, caller: Option<Caller>, request: Request) -> Result<Answer, Error> {
+async fn answer(shared: &Shared, caller: Option<Caller>, request: Request) -> Result<Answer, Error> {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, FORM_BYTES).await.map_err(|_| {
         Error::new("RequestEntityTooLarge", format!("the form has more than {FORM_BYTES} bytes, or did not come whole"))
@@ -78,11 +79,19 @@ async fn answer(_shared: &Shared, caller: Option<Caller>, request: Request) -> R
     let params = Params::read(parts.uri.query().unwrap_or_default(), form)?;
     let action = params.get("Action").ok_or_else(|| Error::new("MissingAction", "Missing Action"))?;
     let version = params.get("Version").unwrap_or("NO_VERSION_SPECIFIED");
-    let known = ["AssumeRole", "GetCallerIdentity", "GetSessionToken"].contains(&action);
+    let known = ["AssumeRole", "AssumeRoleWithWebIdentity", "GetCallerIdentity", "GetSessionToken"].contains(&action);
     if !known || version != VERSION {
         let shown: String = action.chars().take(64).collect();
         let version: String = version.chars().take(32).collect();
         return Err(Error::new("InvalidAction", format!("Could not find operation {shown} for version {version}")));
+    }
+    // Tokens are as long as they need to be; longer ones would be too long for cameras.
+    if params.get("MinimumSessionTokenSize").is_some_and(|size| size != "0") {
+        params.without(&["MinimumSessionTokenSize"])?;
+    }
+    if action == "AssumeRoleWithWebIdentity" {
+        let around = parts.extensions.get::<Around>().cloned().unwrap_or_default();
+        return web_identity::role(shared, &around, &params).await;
     }
     let caller = caller.ok_or_else(|| Error::new("MissingAuthenticationToken", "Missing Authentication Token"))?;
     match action {
