@@ -242,9 +242,14 @@ impl Store {
     }
     /// Removes a stream and its rows; its bytes go with their segments. `Conflict` while a camera records to it.
     pub async fn delete_stream(&self, name: &StreamName) -> Result<(), Error> {
-        let (state, inner, name) = (self.state(name)?, self.inner.clone(), name.clone());
+        self.delete(&self.stream(name)?).await
+    }
+    /// The same of this stream, and never of a later one of its name: `NotFound` when it was deleted already.
+    pub async fn delete(&self, stream: &Stream) -> Result<(), Error> {
+        let (state, inner) = (stream.state.clone(), self.inner.clone());
         let delete = async move {
-            let (id, camera) = (state.id(), name.clone());
+            let (id, name) = (state.id(), state.name().clone());
+            let camera = name.clone();
             inner
                 .shared
                 .catalog
@@ -258,7 +263,12 @@ impl Store {
                     streams::delete(c, id)
                 })
                 .await?;
-            inner.streams.write().unwrap_or_else(|e| e.into_inner()).remove(&name);
+            let mut streams = inner.streams.write().unwrap_or_else(|e| e.into_inner());
+            // Another may have come under its name since the catalog let go of it.
+            if streams.get(&name).is_some_and(|there| Arc::ptr_eq(there, &state)) {
+                streams.remove(&name);
+            }
+            drop(streams);
             state.close();
             let _ = inner.shared.queue.push(Work::Deleted(id));
             inner.sweep_now.notify_one();

@@ -212,6 +212,19 @@ async fn what_is_complete_goes_and_what_is_still_open_stays() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_gone_takes_no_later_one_of_its_name_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let first = store.create_stream(&name("gate"), None).await.unwrap();
+    store.delete(&first).await.unwrap();
+    let second = store.create_stream(&name("gate"), None).await.unwrap();
+    assert_eq!(store.delete(&first).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.stream(&name("gate")).unwrap().info(), second.info());
+    store.delete(&second).await.unwrap();
+    store.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn of_two_with_one_producer_time_the_one_that_stays_is_listed_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;

@@ -59,7 +59,8 @@ pub(crate) async fn remove(caller: Caller, Params(name): Params<String>) -> Resu
             format!("camera {} records to this stream: remove it first", info.name),
         ));
     }
-    app.store.delete_stream(&info.name).await?;
+    // This one: another may have come under its name while this waited.
+    app.store.delete(&granted.whole()?).await?;
     tracing::info!(stream = %info.name, "stream deleted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -113,7 +113,8 @@ pub(crate) async fn delete(caller: Caller, Json(input): Json<Delete>) -> Result<
             info.name
         )));
     }
-    store.delete_stream(&info.name).await?;
+    // This one: another may have come under its name while this waited.
+    store.delete(&granted.whole()?).await?;
     tracing::info!(stream = %info.name, "stream deleted");
     Ok(done())
 }
