@@ -222,7 +222,7 @@ impl Extent {
     pub(crate) fn duration(&self, start: UnixMillis, frame_us: i64) -> (u32, i64) {
         let (end, frame_us) = match (self.video, self.last) {
             (Some((first, last, n)), _) if n > 1 => {
-                let interval = (last.0 - first.0) / i64::from(n - 1);
+                let interval = last.0.saturating_sub(first.0) / i64::from(n - 1);
                 (last.plus(interval), interval)
             }
             (Some((_, last, _)), _) | (None, Some(last)) => (last.plus(frame_us), frame_us),
@@ -231,5 +231,22 @@ impl Extent {
         let us = end.0.saturating_sub(start.to_micros().0);
         let ms = us.saturating_add(500) / 1000;
         (u32::try_from(ms.max(1)).unwrap_or(u32::MAX), frame_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Times of frames come from producers; clusters of any scale are taken.
+    #[test]
+    fn times_at_the_ends_of_the_range_have_a_length() {
+        let mut extent = Extent::default();
+        for time in [i64::MIN, i64::MAX] {
+            let data = Bytes::new();
+            extent.add(&Frame { track: 1, time: UnixMicros(time), key: true, data }, true);
+        }
+        assert_eq!(extent.duration(UnixMillis(0), 1), (u32::MAX, i64::MAX));
+        assert_eq!(extent.duration(UnixMillis(i64::MAX), 1).0, 1);
     }
 }
