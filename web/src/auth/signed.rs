@@ -8,12 +8,14 @@ use super::{
 };
 use crate::{aws, error::Error, routes};
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     http::{HeaderValue, StatusCode, header, request::Parts},
 };
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use media::UnixMillis;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Services whose requests this server takes, as they stand in credential scopes.
 const SERVICES: [&str; 3] = ["kinesisvideo", "sts", "rekognition"];
@@ -95,6 +97,11 @@ impl Auth {
         Ok(Verified { principal: known.principal.clone(), region: signed.region, body })
     }
 
+    fn more_room(&self, kib: usize) -> Result<SemaphorePermit<'_>, Error> {
+        let busy = |_| Error::unavailable("busy", "too many bodies are being read: try again", 1);
+        self.room.try_acquire_many(kib as u32).map_err(busy)
+    }
+
     /// A whole body, of a request that is not let in yet: small, soon, and within the room for all of them.
     async fn read_body(&self, parts: &Parts, body: Body) -> Result<bytes::Bytes, Error> {
         use axum::body::HttpBody;
@@ -106,23 +113,25 @@ impl Auth {
             Error::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
         };
         let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-        let most = declared.unwrap_or(MOST_SIGNED_BYTES);
-        if most > MOST_SIGNED_BYTES {
+        if declared.is_some_and(|bytes| bytes > MOST_SIGNED_BYTES) {
             return Err(too_large());
         }
-        let _room = self
-            .room
-            .try_acquire_many(most.div_ceil(1024).max(1) as u32)
-            .map_err(|_| Error::unavailable("busy", "too many bodies are being read: try again", 1))?;
-        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MOST_SIGNED_BYTES)).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(error))
-                if std::error::Error::source(&error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>()) =>
-            {
-                Err(too_large())
+        let read = async {
+            let (mut pieces, mut read) = (body.into_data_stream(), BytesMut::new());
+            // For what came, not for what is said to come: whoever says much and sends nothing takes no room.
+            let mut room = self.more_room(0)?;
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(|_| Error::invalid("the body ended before it was whole"))?;
+                if piece.len() > MOST_SIGNED_BYTES - read.len() {
+                    return Err(too_large());
+                }
+                let needed = (read.len() + piece.len()).div_ceil(1024);
+                room.merge(self.more_room(needed.saturating_sub(room.num_permits()))?);
+                read.extend_from_slice(&piece);
             }
-            Ok(Err(_)) => Err(Error::invalid("the body ended before it was whole")),
-            Err(_) => Err(Error::invalid(format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()))),
-        }
+            Ok(read.freeze())
+        };
+        let late = |_| Error::invalid(format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()));
+        tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(late)?
     }
 }
