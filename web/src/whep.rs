@@ -103,8 +103,9 @@ pub(crate) async fn play(
 
 /// Closes a peer.
 pub(crate) async fn close(caller: Caller, Params(id): Params<String>) -> Result<StatusCode, Error> {
+    let app = caller.server()?;
     caller.shared.viewers.forget(&id);
-    match caller.server()?.peers.close(&id).await {
+    match app.peers.close(&id).await {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Error::not_found("there is no such WebRTC session; it may have ended")),
     }

@@ -120,7 +120,8 @@ impl Door {
             self.app.store.streams().into_iter().find(|s| s.info().id == playback.stream).ok_or_else(no_stream)?;
         self.grant(asking, stream, &Resource::default()).await
     }
-    async fn grant(&self, asking: Asking<'_>, stream: Stream, request: &Resource) -> Result<Granted, Error> {
+    /// A stream that was found.
+    pub(super) async fn grant(&self, asking: Asking<'_>, stream: Stream, request: &Resource) -> Result<Granted, Error> {
         let info = stream.info();
         let arn = stream_arn(&self.app, &info.name, info.created_at);
         let mut resource = Resource { arn, ..request.clone() };

@@ -39,7 +39,7 @@ use refusal::{Refusal, Style};
 use revoked::Revoked;
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc};
-use store::documents::Document;
+use store::{Stream, documents::Document};
 use subtle::ConstantTimeEq;
 pub(crate) use throttle::network;
 use throttle::{Throttle, Verdict};
@@ -111,12 +111,19 @@ impl Auth {
 
     /// Whether a principal is still one: for answers that last long.
     pub(crate) async fn holds(&self, principal: &Principal, now: UnixMillis) -> bool {
-        match principal {
+        self.renewed(principal, now).await.is_some()
+    }
+    /// A principal with the policies that it has now; `None` if it is none any more.
+    async fn renewed(&self, principal: &Principal, now: UnixMillis) -> Option<Principal> {
+        let holds = match principal {
             Principal::Root(None) => true,
             Principal::Root(Some(session)) => self.session_holds(session, now),
             Principal::Playback(playback) => now < playback.expires_at,
-            Principal::Identity(identity) => self.identities.holds(identity, now).await,
-        }
+            Principal::Identity(identity) => {
+                return self.identities.renewed(identity, now).await.map(Principal::Identity);
+            }
+        };
+        holds.then(|| principal.clone())
     }
     /// Whether a session of the page has neither expired nor been ended.
     pub(crate) fn session_holds(&self, session: &Session, now: UnixMillis) -> bool {
@@ -323,6 +330,13 @@ impl Caller {
     /// A stream by name, to give it tags or take some from it: policies see those of `request`.
     pub(crate) async fn stream_to_tag(&self, name: &str, request: &Resource) -> Result<Granted, Error> {
         self.shared.door.stream(self.asking(), name, request).await
+    }
+    /// Whether the caller, with the credentials and policies of now, would still be let to this stream: for answers that last
+    /// long. `at` is the time that expiries are held against.
+    pub(crate) async fn still_reaches(&self, stream: &Stream, at: UnixMillis) -> bool {
+        let Some(principal) = self.shared.auth.renewed(&self.principal, at).await else { return false };
+        let asking = Asking { principal: &principal, ..self.asking() };
+        self.shared.door.grant(asking, stream.clone(), &Resource::default()).await.is_ok()
     }
     /// The stream that the playback token in the path is for.
     pub(crate) async fn own_stream(&self) -> Result<Granted, Error> {

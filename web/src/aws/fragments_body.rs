@@ -6,7 +6,7 @@
 
 use super::fragments::{self, Fault, Form, Pieces};
 use crate::{
-    auth::{Caller, access::Principal},
+    auth::Caller,
     body::{Reading, Room},
     state::Shared,
 };
@@ -114,9 +114,8 @@ impl<S: Source> Loader<S> {
 
 /// One answer under way.
 struct Sender {
-    shared: Arc<Shared>,
-    principal: Principal,
-    stream: media::StreamName,
+    caller: Caller,
+    stream: Stream,
     form: Form,
     steps: BoxStream<'static, Step>,
     /// The step after the one that is being sent, once it is known: the inner `None` is the end.
@@ -144,9 +143,8 @@ pub(crate) fn answer<S: Source>(
 ) -> Response {
     metrics::gauge!("vidicon_get_media_connections", "operation" => form.operation()).increment(1.0);
     let sender = Sender {
-        shared: caller.shared.clone(),
-        principal: caller.principal.clone(),
-        stream: stream.info().name,
+        caller: caller.with(caller.action()),
+        stream: stream.clone(),
         form,
         steps: Loader { shared: caller.shared.clone(), stream, source, ended: false }.steps(),
         ahead: None,
@@ -203,10 +201,10 @@ impl Sender {
         }
     }
 
-    /// The next step, as long as the credentials hold.
+    /// The next step, as long as the credentials hold and allow this.
     async fn step(&mut self) -> Option<Step> {
         loop {
-            if !self.shared.auth.holds(&self.principal, self.shared.door.now()).await {
+            if !self.caller.still_reaches(&self.stream, self.caller.now()).await {
                 return None;
             }
             if let Some(step) = self.ahead.take() {
@@ -220,7 +218,7 @@ impl Sender {
 
     /// A fragment went out: the tags after it follow.
     fn sent(&mut self, meta: &FragmentMeta) {
-        let now = self.shared.door.now();
+        let now = self.caller.now();
         self.fragments += 1;
         let operation = self.form.operation();
         metrics::counter!("vidicon_get_media_fragments_total", "operation" => operation).increment(1);
@@ -234,6 +232,6 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         metrics::gauge!("vidicon_get_media_connections", "operation" => self.form.operation()).decrement(1.0);
-        debug!(stream = %self.stream, fragments = self.fragments, bytes = self.bytes, "media sent");
+        debug!(stream = %self.stream.info().name, fragments = self.fragments, bytes = self.bytes, "media sent");
     }
 }

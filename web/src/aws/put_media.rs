@@ -74,6 +74,7 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
     let body = stream::iter(first).chain(body);
     let span = tracing::info_span!("put_media", stream = %info.name);
     let stop = shared.stop.child_token();
+    let of = stream.clone();
     let (session, acks) = Session::new(stream, &shared.put_media.config, wanted, stop.clone());
     let session = session.telling(Arc::new(Configured {
         store: granted.app()?.store.clone(),
@@ -84,7 +85,7 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
     let task = async move {
         tokio::select! {
             () = session.run(body) => {}
-            () = end_with_credentials(&caller, stop) => {}
+            () = end_with_credentials(&caller, &of, stop) => {}
         }
         drop(permit);
     };
@@ -94,13 +95,13 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
     Ok(response)
 }
 
-/// Stops the session when its credentials are taken back, or have expired a while ago. Never returns.
-async fn end_with_credentials(caller: &Caller, stop: CancellationToken) {
+/// Stops the session when its credentials or what they allow are taken back, or have expired a while ago. Never returns.
+async fn end_with_credentials(caller: &Caller, stream: &store::Stream, stop: CancellationToken) {
     loop {
         tokio::time::sleep(HOLDS_EVERY).await;
         let now = caller.shared.door.now().plus(-GRACE_MS);
-        if !stop.is_cancelled() && !caller.shared.auth.holds(&caller.principal, now).await {
-            tracing::info!("the credentials of the session do not hold any more");
+        if !stop.is_cancelled() && !caller.still_reaches(stream, now).await {
+            tracing::info!("the credentials of the session do not hold any more, or do not allow this");
             stop.cancel();
         }
     }

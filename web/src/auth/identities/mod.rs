@@ -134,15 +134,20 @@ impl Identities {
         }
     }
 
-    /// Whether an identity that was found before still is one.
-    pub(crate) async fn holds(&self, identity: &Identity, now: UnixMillis) -> bool {
+    /// An identity that was found before, as it is now; `None` if it is none any more.
+    pub(super) async fn renewed(&self, identity: &Identity, now: UnixMillis) -> Option<Arc<Identity>> {
         if identity.is_over(now) {
-            return false;
+            return None;
         }
-        match &identity.claims {
-            Some(claims) => self.of_claims(&identity.access_key_id, claims).await.is_ok(),
-            None => self.find(&identity.access_key_id, None, now).await.is_ok(),
-        }
+        let renewed = match &identity.claims {
+            Some(claims) => Arc::new(self.of_claims(&identity.access_key_id, claims).await.ok()?),
+            None => match &self.find(&identity.access_key_id, None, now).await.ok()?.principal {
+                Principal::Identity(identity) => identity.clone(),
+                Principal::Root(_) | Principal::Playback(_) => return None,
+            },
+        };
+        // The key that asked for a session may have got an end since.
+        (!renewed.is_over(now)).then_some(renewed)
     }
 
     async fn look_up(&self, access_key_id: &str, token: Option<&str>) -> Result<Known, Nobody> {
