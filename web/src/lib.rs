@@ -50,6 +50,7 @@ pub mod fuzzing {
     /// Bytes that may be a body: of the AWS surface, and of the native API.
     pub fn bodies(data: &[u8]) {
         crate::aws::json::fuzz(data);
+        crate::aws::channels::fuzz(data);
         crate::admin::fuzz(data);
     }
 }

@@ -10,7 +10,7 @@
 mod ack_body;
 mod archive;
 pub(crate) mod arn;
-mod channels;
+pub(crate) mod channels;
 pub(crate) mod config;
 mod control;
 pub(crate) mod cors;

@@ -28,7 +28,11 @@ fn stream_arn<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
 
 /// Reads a name of a stream or channel out of a member of a request.
 pub(crate) fn name(member: &str, text: &str) -> Result<StreamName, Error> {
-    text.parse().map_err(|e| Error::constraint(member, format_args!("Member must match [a-zA-Z0-9_.-]{{1,256}}: {e}")))
+    text.parse().map_err(|e: <StreamName as std::str::FromStr>::Err| {
+        // Channels have names of the same form.
+        let why = e.to_string().replacen("a stream name", "a name", 1);
+        Error::constraint(member, format_args!("Member must match [a-zA-Z0-9_.-]{{1,256}}: {why}"))
+    })
 }
 
 impl Target {

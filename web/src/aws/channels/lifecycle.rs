@@ -6,7 +6,10 @@ use super::{
     target::{Found, TRIES, by_arn, crowded},
 };
 use crate::{
-    auth::{Caller, identity},
+    auth::{
+        Caller,
+        identity::{self, Tags},
+    },
     aws::{
         Error, Json, alone,
         arn::Resource,
@@ -16,7 +19,7 @@ use crate::{
         target::name,
     },
 };
-use media::UnixMillis;
+use media::{StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
@@ -61,14 +64,30 @@ pub(super) fn no_single_master() -> Error {
     Error::invalid("SingleMasterConfiguration: a FULL_MESH channel has no single master")
 }
 
-pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<Json<Created>, Error> {
-    let name = name("ChannelName", &input.channel_name)?;
-    let kind = input.channel_type.unwrap_or_default();
-    let given = ttl(input.single_master_configuration.and_then(|c| c.message_ttl_seconds))?;
-    if kind == ChannelType::FullMesh && given.is_some() {
-        return Err(no_single_master());
+/// A channel that may be made.
+pub(super) struct Wanted {
+    pub(super) name: StreamName,
+    pub(super) kind: ChannelType,
+    pub(super) message_ttl_seconds: u32,
+    pub(super) tags: Tags,
+}
+
+impl Create {
+    /// What is wanted, if the members follow the model's rules.
+    pub(super) fn checked(self) -> Result<Wanted, Error> {
+        let name = name("ChannelName", &self.channel_name)?;
+        let kind = self.channel_type.unwrap_or_default();
+        let given = ttl(self.single_master_configuration.and_then(|c| c.message_ttl_seconds))?;
+        if kind == ChannelType::FullMesh && given.is_some() {
+            return Err(no_single_master());
+        }
+        let tags = tags::of_list("Tags", self.tags.unwrap_or_default())?;
+        Ok(Wanted { name, kind, message_ttl_seconds: given.unwrap_or(DEFAULT_TTL_SECONDS), tags })
     }
-    let tags = tags::of_list("Tags", input.tags.unwrap_or_default())?;
+}
+
+pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<Json<Created>, Error> {
+    let Wanted { name, kind, message_ttl_seconds, tags } = input.checked()?;
     let aws = &caller.shared.aws;
     let arn = aws.account.arn(Resource::Channel, &name, UnixMillis(0)).to_string();
     let app = caller.thing(&identity::Resource { request_tags: tags.clone(), ..identity::Resource::new(arn) })?;
@@ -78,7 +97,7 @@ pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<
         created_at: aws.channel_births.next(app.store.now()),
         revision: 0,
         kind,
-        message_ttl_seconds: given.unwrap_or(DEFAULT_TTL_SECONDS),
+        message_ttl_seconds,
         tags,
         stores_in: None,
     };

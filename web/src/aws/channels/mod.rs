@@ -4,6 +4,7 @@
 //! signaling that goes through a channel.
 
 mod endpoint;
+mod fuzz;
 mod lifecycle;
 mod record;
 mod shown;
@@ -16,6 +17,7 @@ use crate::{
     routes::{Route, operation},
 };
 use axum::routing::post;
+pub(crate) use fuzz::fuzz;
 pub(crate) use record::Births;
 pub(crate) use target::{change, find};
 

@@ -51,7 +51,7 @@ pub(crate) fn no_channel() -> error::Error {
 
 impl Target {
     /// What the members name: the channel's name, and the ARN if one was given.
-    fn read(&self) -> Result<(StreamName, Option<Arn>), Error> {
+    pub(super) fn read(&self) -> Result<(StreamName, Option<Arn>), Error> {
         let named = self.channel_name.as_deref().map(|text| target::name("ChannelName", text)).transpose()?;
         let arn = self.channel_arn.as_deref().map(|text| Arn::of(Resource::Channel, "ChannelARN", text)).transpose()?;
         match (named, arn) {
