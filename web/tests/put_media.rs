@@ -97,7 +97,8 @@ async fn what_is_refused_before_media_can_be_read_while_media_is_being_sent() {
     const ABSOLUTE: (&str, &str) = ("x-amzn-fragment-timecode-type", "ABSOLUTE");
     let arn = "arn:aws:kinesisvideo:us-east-1:123456789012:stream/gate/5";
     let basic = common::basic(KEY, "wrong");
-    let cases: [(&[(&str, &str)], &str, &str); 8] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 8] = [
         (&[("x-amzn-stream-name", "door"), ABSOLUTE], "404", "ResourceNotFoundException"),
         (&[("x-amzn-stream-arn", arn), ABSOLUTE], "404", "ResourceNotFoundException"),
         (&[ABSOLUTE], "400", "InvalidArgumentException"),
