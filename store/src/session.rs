@@ -37,6 +37,8 @@ pub(crate) struct Open {
     frames: u32,
     /// Bytes of the payloads of its frames.
     frame_bytes: u64,
+    /// Bytes of its content that the budget was told of beside its frames' payloads, these included.
+    counted: u64,
 }
 
 /// A complete fragment's bytes.
@@ -92,7 +94,8 @@ impl Session {
             newer
         });
         let cause = start.cause.or(self.pending_cause.take());
-        self.open = Some(Open { live, cause, charge, extent: Extent::default(), frames: 0, frame_bytes: 0 });
+        self.open =
+            Some(Open { live, cause, charge, extent: Extent::default(), frames: 0, frame_bytes: 0, counted: 0 });
         Ok(number)
     }
 
@@ -109,10 +112,11 @@ impl Session {
         self.stream.hub.push(LiveFrame { fragment: open.live.clone(), index, frame });
     }
 
-    /// Adds to the charge of the open fragment.
-    pub(crate) fn charge(&mut self, charge: Charge) {
+    /// Adds to the charge of the open fragment, of whose content so many bytes are counted now.
+    pub(crate) fn charge(&mut self, charge: Charge, counted: u64) {
         if let Some(open) = &mut self.open {
             open.charge.add(charge);
+            open.counted = counted;
         }
     }
 
@@ -186,9 +190,13 @@ impl Session {
 }
 
 impl Open {
-    /// Bytes of the payloads of its frames, which the budget has counted.
-    pub(crate) fn frame_bytes(&self) -> u64 {
-        self.frame_bytes
+    /// Bytes of its content that the budget has counted: payloads of frames, and what was said to be held beside them.
+    pub(crate) fn counted(&self) -> u64 {
+        self.counted.max(self.frame_bytes)
+    }
+    /// Those once another frame has come.
+    pub(crate) fn counted_with(&self, frame: &Frame) -> u64 {
+        self.counted.max(self.frame_bytes + frame.data.len() as u64)
     }
 }
 

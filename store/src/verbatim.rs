@@ -4,7 +4,7 @@ use crate::budget::{FRAGMENT_OVERHEAD, FRAME_OVERHEAD};
 use crate::catalog::fragments;
 use crate::memory::{Key, Sent};
 use crate::segments::record::{MAX_LEAD, MAX_PAYLOAD};
-use crate::session::{Content, Session};
+use crate::session::{Content, Open, Session};
 use crate::state::StreamState;
 use crate::{Durable, Error, Kind, Offer};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ pub struct Verbatim {
 ///
 /// Again and again: [`begin`](Self::begin), [`frame`](Self::frame) for each frame (live viewers see it then), and
 /// [`end`](Self::end) with the cluster. Payloads of frames are slices of bytes that are also in the cluster: the byte budget
-/// counts them once.
+/// counts them once. Of a fragment whose bytes come long before its frames, [`hold`](Self::hold) tells it.
 pub struct VerbatimWriter {
     session: Session,
     /// Whether the numbers of this session have begun.
@@ -59,8 +59,8 @@ impl VerbatimWriter {
     /// The next frame of the open fragment, on the producer's clock: to followers, figures and the budget. Waits for room. Cancel
     /// safe: then it was not taken. On an error the fragment is dropped. Without an open fragment `Invalid`.
     pub async fn frame(&mut self, frame: Frame) -> Result<(), Error> {
-        self.check_begun("a frame")?;
-        let cost = FRAME_OVERHEAD + frame.data.len() as u64;
+        let open = self.opened("a frame")?;
+        let cost = FRAME_OVERHEAD + (open.counted_with(&frame) - open.counted());
         let Some(charge) = self.session.stream.budget.take(cost).await else {
             self.session.abandon();
             return Err(self.full());
@@ -70,13 +70,28 @@ impl VerbatimWriter {
         Ok(())
     }
 
+    /// So many bytes of the open fragment have come by now, frames or not yet frames: the budget counts them from here on. Waits for
+    /// room. Cancel safe; errors as for [`frame`](Self::frame).
+    pub async fn hold(&mut self, bytes: u64) -> Result<(), Error> {
+        let counted = self.opened("its bytes")?.counted();
+        if bytes <= counted {
+            return Ok(());
+        }
+        let Some(charge) = self.session.stream.budget.take(bytes - counted).await else {
+            self.session.abandon();
+            return Err(self.full());
+        };
+        self.session.charge(charge, bytes);
+        Ok(())
+    }
+
     /// The open fragment is complete: it goes to the disk ([`Offer::Sealed`]), unless the stream holds it already, sent before
     /// with the same producer time, header and bytes ([`Offer::Duplicate`] with the number that it has; this one's is not used
     /// again). On an error it is dropped: `Invalid` where it is too large or without a frame; `Conflict` where it stalled and was
     /// given up for newer ones; `LimitExceeded` where it does not fit the byte budget. One that is cancelled stays open; the next
     /// [`begin`](Self::begin) drops it. A length of more than a minute is noted as a minute.
     pub async fn end(&mut self, verbatim: Verbatim) -> Result<Offer, Error> {
-        self.check_begun("an end")?;
+        self.opened("an end")?;
         let Verbatim { lead, cluster, duration_ms } = verbatim;
         let content = Content::new(lead, cluster);
         if content.lead.len() > MAX_LEAD_BYTES || content.len() > u64::from(MAX_PAYLOAD) {
@@ -86,20 +101,8 @@ impl VerbatimWriter {
             self.session.abandon();
             return Err(Error::new(Kind::Invalid, message + ", are too many for a fragment"));
         }
-        // The frames' payloads are counted; block heads and tags are not yet.
-        let open = self.session.open().expect("looked at just above");
-        let rest = content.len().saturating_sub(open.frame_bytes());
-        let charge = match rest {
-            0 => None,
-            rest => match self.session.stream.budget.take(rest).await {
-                Some(charge) => Some(charge),
-                None => {
-                    self.session.abandon();
-                    return Err(self.full());
-                }
-            },
-        };
-        charge.into_iter().for_each(|charge| self.session.charge(charge));
+        // Block heads and tags may not be counted yet.
+        self.hold(content.len()).await?;
         match self.sent_before(&content).await {
             Ok(None) => {}
             Ok(Some((number, durable))) => {
@@ -147,14 +150,12 @@ impl VerbatimWriter {
         }
     }
 
-    fn check_begun(&self, what: &str) -> Result<(), Error> {
-        match self.session.open() {
-            Some(_) => Ok(()),
-            None => {
-                let name = self.session.stream.name();
-                Err(Error::new(Kind::Invalid, format!("stream {name}: {what} without a beginning")))
-            }
-        }
+    /// The open fragment, for what there must be one.
+    fn opened(&self, what: &str) -> Result<&Open, Error> {
+        self.session.open().ok_or_else(|| {
+            let name = self.session.stream.name();
+            Error::new(Kind::Invalid, format!("stream {name}: {what} without a beginning"))
+        })
     }
 
     fn full(&self) -> Error {

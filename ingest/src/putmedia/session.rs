@@ -173,7 +173,16 @@ impl Session {
                 Output::Failed(fault) => return Err(Over::Refused(self.progress.fault(fault))),
             }
         }
-        Ok(())
+        self.hold().await
+    }
+
+    /// What is held of the open fragment and is no frame yet counts too.
+    async fn hold(&mut self) -> Result<(), Over> {
+        if self.writer.open_number().is_none() {
+            return Ok(());
+        }
+        let bytes = self.core.open_bytes() as u64;
+        step(&mut self.progress, &self.stop, self.writer.hold(bytes)).await
     }
 
     /// What is to be told of the open fragment, if its tags and the stream's configuration want it; from here on it will be once

@@ -425,8 +425,15 @@ async fn a_body_larger_than_the_budget_waits_for_commits() {
     words.push(producer.word().await.0);
     assert_eq!(words, ["BUFFERING", "INTERNAL_ERROR"]);
     producer.finish().await;
+    // So is a frame that never ends, before it does.
+    let mut producer = Producer::start(&stream, &Config::default(), true);
+    let endless = block(0, true, &vec![1; 3 << 20]);
+    producer.send([header(), cluster_start(T0 + 51 * EVERY_MS), endless[..3 << 19].to_vec()].concat()).await;
+    assert_eq!([producer.word().await.0, producer.word().await.0], ["BUFFERING", "INTERNAL_ERROR"]);
+    producer.finish().await;
+    assert_eq!(stream.stats().queued_bytes, 0);
     let producer = Producer::start(&stream, &Config::default(), true);
-    producer.send([header(), cluster(T0 + 51 * EVERY_MS, 1000)].concat()).await;
+    producer.send([header(), cluster(T0 + 52 * EVERY_MS, 1000)].concat()).await;
     assert_eq!(of_kind(&producer.finish().await, "PERSISTED").len(), 1);
     store.stop().await.unwrap();
 }

@@ -158,6 +158,11 @@ impl Core {
         }
     }
 
+    /// How many bytes are held of the open fragment, frames or not yet frames.
+    pub fn open_bytes(&self) -> usize {
+        self.session.held_bytes()
+    }
+
     /// The error id of what the format's reader refuses.
     fn refusal(&self, reason: mkv::Reason) -> Refusal {
         match reason {

@@ -58,6 +58,11 @@ impl Intake {
         self.offset
     }
 
+    /// Bytes of a body of which the rest is still to come.
+    pub(super) fn begun(&self) -> usize {
+        self.body.as_ref().map_or(0, Vec::len)
+    }
+
     /// Whether nothing is left, and nothing was begun.
     pub(super) fn is_empty(&self) -> bool {
         self.carried == 0

@@ -76,6 +76,9 @@ pub enum Event {
     End(Chunks),
 }
 
+/// The most bytes of a cluster up to its Timestamp. Muxers write it first; until it comes, nobody can say whose bytes these are.
+const MAX_EARLY_BYTES: usize = 1 << 20;
+
 /// Reads one session. Feed it with [`Self::push`], then take events until there is none.
 #[derive(Debug)]
 pub struct Session {
@@ -169,6 +172,14 @@ impl Session {
     pub fn cluster_bytes(&self) -> usize {
         match &self.state {
             State::Cluster(_) => self.collected(),
+            _ => 0,
+        }
+    }
+
+    /// How many bytes of the open cluster are held: those, and what has come of the element that comes next.
+    pub fn held_bytes(&self) -> usize {
+        match &self.state {
+            State::Cluster(_) => self.collected() + self.intake.begun(),
             _ => 0,
         }
     }
@@ -302,7 +313,7 @@ impl Session {
     fn in_cluster(&mut self) -> Result<Step, Error> {
         let offset = self.intake.offset();
         let State::Cluster(open) = &self.state else { return Ok(Step::On) };
-        let end = open.end;
+        let (end, is_early) = (open.end, open.base.is_none());
         if end == Some(offset) {
             return self.cluster_ends().map(Step::Event);
         }
@@ -316,8 +327,12 @@ impl Session {
         if end.is_some_and(|end| past > end) {
             return error(Reason::Truncated);
         }
-        let room = self.limits.cluster_bytes.saturating_sub(self.collected() + head.len);
+        let collected = self.collected() + head.len;
+        let room = self.limits.cluster_bytes.saturating_sub(collected);
         let Some(len) = fits(size, room) else { return error(Reason::TooLarge) };
+        if is_early && collected + len > MAX_EARLY_BYTES {
+            return error(Reason::TooLong("a cluster before its Timestamp", MAX_EARLY_BYTES));
+        }
         let State::Cluster(open) = &mut self.state else { return Ok(Step::On) };
         self.body = Some(match head.id {
             id::TIMESTAMP if open.base.is_none() => {

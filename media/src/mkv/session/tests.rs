@@ -232,6 +232,31 @@ fn blocks_before_their_timestamp_wait_for_it() {
 }
 
 #[test]
+fn what_is_held_of_a_cluster_is_told_and_bounded_before_its_timestamp() {
+    let cluster = element(CLUSTER, 0, &[timestamp(7), block(1, 3, true, &[7; 500])].concat());
+    let bytes = session_of(std::slice::from_ref(&cluster));
+    let mut session = Session::new(Limits::default());
+    for piece in bytes[..bytes.len() - 1].chunks(50) {
+        session.push(Bytes::copy_from_slice(piece));
+        while session.poll().unwrap().is_some() {}
+    }
+    assert_eq!(session.held_bytes(), cluster.len() - 1, "of the block that is still coming too");
+    assert!(session.cluster_bytes() < 100);
+
+    let late = element(CLUSTER, 0, &[element(VOID, 4, &vec![0; MAX_EARLY_BYTES]), timestamp(7)].concat());
+    let mut session = Session::new(Limits::default());
+    session.push(session_of(std::slice::from_ref(&late)).into());
+    let error = loop {
+        match session.poll() {
+            Ok(Some(event)) => assert!(matches!(event, Event::Header(_)), "{event:?}"),
+            Ok(None) => panic!("taken"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("a cluster before its Timestamp of more than 1048576 bytes"), "{error}");
+}
+
+#[test]
 fn what_is_no_session_says_where_and_why() {
     let head = header().bytes.len();
     let error = |bytes: &[u8]| match read(bytes).pop() {
