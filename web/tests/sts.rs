@@ -302,12 +302,23 @@ async fn conditions_tags_and_session_policies() {
     assert_eq!(at.call(&session, "/describeStream", json!({"StreamName": "door"})).await.status, 200);
     assert_eq!(at.call(&session, "/listStreams", json!({})).await.status, 403);
 
+    // A device is what the role or a tag says it is; the name of the session is anybody's choice.
+    at.role("cam", trusts(ACCOUNT), &["camera"]).await;
+    let session = credentials(&at.assume(&by, "cam", &[]).await);
+    assert_eq!(at.call(&session, "/describeStream", json!({"StreamName": "gate"})).await.status, 403);
+    let session = credentials(&at.assume(&by, "cam", &tagged("gate")[1..]).await);
+    assert_eq!(at.call(&session, "/describeStream", json!({"StreamName": "gate"})).await.status, 200);
+    assert_eq!(at.call(&session, "/describeStream", json!({"StreamName": "door"})).await.status, 403);
+
     let long = format!(
         r#"{{"Statement":{{"Effect":"Allow","Action":"*","Resource":"arn:aws:kinesisvideo:*:*:stream/{}"}}}}"#,
         "x".repeat(1900)
     );
     let huge = "x".repeat(2049);
     let missing = format!("arn:aws:iam::{ACCOUNT}:policy/missing");
+    // Which policies there are, only those learn who may take on the role.
+    let answer = at.assume(&by, "third", &[("PolicyArns.member.1.arn", &missing)]).await;
+    assert_eq!(refused(&answer), "403 AccessDenied");
     for (name, value, code) in [
         ("Policy", "{}", "400 MalformedPolicyDocument"),
         ("Policy", "no JSON", "400 MalformedPolicyDocument"),

@@ -234,6 +234,11 @@ async fn tokens_of_a_provider_become_sessions_of_a_role() {
         assert!(token.len() < 5 || !answer.text().contains(&token), "a token is a secret");
     }
     let token = rsa.token("one", &good);
+    // Which policies there are, only those learn who are vouched for.
+    let policy = format!("arn:aws:iam::{ACCOUNT}:policy/missing");
+    let policy = [("PolicyArns.member.1.arn", policy.as_str())];
+    assert_eq!(refused(&assume(&server, "x.y.z", &policy).await), "400 InvalidIdentityToken");
+    assert_eq!(refused(&assume(&server, &token, &policy).await), "400 MalformedPolicyDocument");
     let missing = format!("arn:aws:iam::{ACCOUNT}:role/missing");
     assert_eq!(refused(&assume(&server, &token, &[("RoleArn", &missing)]).await), "403 AccessDenied");
     assert_eq!(refused(&assume(&server, &token, &[("ProviderId", "x")]).await), "400 ValidationError");

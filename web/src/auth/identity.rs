@@ -131,8 +131,8 @@ impl Identity {
     fn device(&self) -> Option<&str> {
         let named = self.tags.get("device").or_else(|| self.variables.get("credentials-iot:ThingName"));
         let of_arn = || self.arn.contains(":user/").then(|| self.arn.rsplit('/').next()).flatten();
-        let of_session = || self.arn.contains(":assumed-role/").then(|| self.arn.rsplit('/').next()).flatten();
-        named.map(String::as_str).or_else(of_arn).or_else(of_session)
+        // Not the name of a role's session: whoever takes on the role chooses it.
+        named.map(String::as_str).or_else(of_arn)
     }
 
     /// What conditions and variables of policies can ask for when it asks for something.

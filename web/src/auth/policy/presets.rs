@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 pub const NAMES: [&str; 6] = ["camera", "master", "viewer", "playback", "analytics", "admin"];
 
 /// The document of a preset. `camera` and `master` are for the stream or channel that has the name of the device
-/// (`${vidicon:device}`): the tag `device` of a key, role or session, else the name of the thing, user or session.
+/// (`${vidicon:device}`): the tag `device` of a key, role or session, else the name of the thing or user.
 pub(crate) fn document(name: &str) -> Option<Value> {
     let (resource, actions): (&str, &[&str]) = match name {
         "camera" => (

@@ -33,20 +33,20 @@ pub(super) struct Wanted<'a> {
     external_id: Option<&'a str>,
     seconds: Option<u32>,
     policy: Option<String>,
-    policies: Vec<String>,
+    policy_arns: Vec<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
-    /// Reads and checks the parameters, before anything is said about the role; the policies that they name must exist.
-    pub(super) async fn read(shared: &Shared, params: &'a Params) -> Result<Wanted<'a>, Error> {
+    /// Reads and checks the parameters, before anything is said about the role.
+    pub(super) fn read(params: &'a Params) -> Result<Wanted<'a>, Error> {
         params.without(&UNKNOWN)?;
         let role_arn = params.needed("RoleArn", 20..=2048, None)?;
         let session = params.needed("RoleSessionName", 2..=64, Some(SESSION_NAME))?;
         let external_id = params.text("ExternalId", 2..=1224, Some(EXTERNAL_ID))?;
         let seconds = params.duration(900..=43_200)?;
         let policy = params.text("Policy", 1..=2048, None)?.map(inline).transpose()?;
-        let policies = named(shared, &params.policy_arns()?).await?;
-        Ok(Wanted { role_arn, session, external_id, seconds, policy, policies })
+        let policy_arns = params.policy_arns()?;
+        Ok(Wanted { role_arn, session, external_id, seconds, policy, policy_arns })
     }
 
     /// How long the session lasts, in seconds.
@@ -61,22 +61,24 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// The session: what its token says.
-    pub(super) fn claims(
+    /// The session: what its token says. The policies that it names must exist, which only those learn who may take on the role.
+    pub(super) async fn claims(
         self,
+        shared: &Shared,
         (name, role): (&str, &Role),
         issuer: Option<String>,
         tags: Tags,
         now: media::UnixMillis,
     ) -> Result<Claims, Error> {
         let seconds = self.seconds(role)?;
+        let policies = named(shared, &self.policy_arns).await?;
         Ok(Claims {
             of: Of::Role { name: name.to_owned(), id: role.role_id.clone(), session: self.session.to_owned() },
             issuer,
             issued_at: now,
             expires_at: now.plus(i64::from(seconds) * 1000),
             policy: self.policy,
-            policies: self.policies,
+            policies,
             tags,
             variables: Default::default(),
         })
@@ -152,7 +154,7 @@ fn trusted(trust: &Policy, caller: &Identity, account: &str, arns: &[&str], aske
 /// `AssumeRole`.
 pub(super) async fn role(caller: &Caller, params: &Params) -> Result<Answer, Error> {
     let shared = &caller.shared;
-    let wanted = Wanted::read(shared, params).await?;
+    let wanted = Wanted::read(params)?;
     let tags = params.tags()?;
     may_be_given_credentials(caller)?;
     let identity = identity(caller)?;
@@ -197,7 +199,7 @@ pub(super) async fn role(caller: &Caller, params: &Params) -> Result<Answer, Err
         return Err(Error::new("ValidationError", text));
     }
     let session = wanted.session;
-    let claims = wanted.claims((name, &role), issuer(&identity), tags, now)?;
+    let claims = wanted.claims(shared, (name, &role), issuer(&identity), tags, now).await?;
     let made = issue(shared, &claims)?;
     tracing::info!(caller = identity.arn, role = name, session, key = made.access_key_id, "role taken on");
     Ok(Answer::new(

@@ -21,7 +21,7 @@ const MOST_TOKEN: usize = 20_000;
 
 /// `AssumeRoleWithWebIdentity`.
 pub(super) async fn role(shared: &Shared, around: &Around, params: &Params) -> Result<Answer, Error> {
-    let wanted = Wanted::read(shared, params).await?;
+    let wanted = Wanted::read(params)?;
     let token = params.get("WebIdentityToken").unwrap_or_default();
     // It is a secret: never shown.
     if !(4..=MOST_TOKEN).contains(&token.len()) {
@@ -52,7 +52,7 @@ pub(super) async fn role(shared: &Shared, around: &Around, params: &Params) -> R
         return Err(denied());
     }
     let session = wanted.session;
-    let mut says = wanted.claims((name, &role), None, Default::default(), now)?;
+    let mut says = wanted.claims(shared, (name, &role), None, Default::default(), now).await?;
     let client = claims.clients().first().cloned().unwrap_or_default();
     says.variables.insert(format!("{provider}:sub"), claims.subject.clone());
     says.variables.insert(format!("{provider}:aud"), client.clone());
