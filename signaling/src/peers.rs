@@ -117,6 +117,13 @@ impl Peers {
         sent.is_ok() && closed.await.unwrap_or(false)
     }
 
+    /// Whether there is a peer of this id, which nobody has closed and which has not ended by itself.
+    pub async fn is_open(&self, id: &str) -> bool {
+        let (reply, open) = oneshot::channel();
+        let sent = self.inner.commands.send(Command::IsOpen(id.to_owned(), reply)).await;
+        sent.is_ok() && open.await.unwrap_or(false)
+    }
+
     /// Peers now.
     pub fn count(&self) -> usize {
         self.inner.seats.taken()

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Add(PeerKey, Box<Peer>, Box<Stream>, oneshot::Sender<()>),
     /// Closes the peer of this id; answers whether there was one.
     Close(String, oneshot::Sender<bool>),
+    /// Whether there is a peer of this id.
+    IsOpen(String, oneshot::Sender<bool>),
 }
 
 /// The task.
@@ -147,6 +149,9 @@ impl PeersTask {
                     self.state.end(peer, &End::Asked, now);
                 }
                 let _ = reply.send(peer.is_some());
+            }
+            Command::IsOpen(id, reply) => {
+                let _ = reply.send(self.state.ids.contains_key(&id));
             }
         }
     }

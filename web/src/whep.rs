@@ -13,14 +13,18 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use signaling::Error as Refused;
+use signaling::{Error as Refused, Peers};
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Peers remembered with their sessions, those that have ended by themselves included; more than can be open at once.
 const MOST: usize = 4096;
+
+/// Whether what a viewer was opened under still holds is looked at so often.
+const HOLDS_EVERY: Duration = Duration::from_secs(5);
 
 /// The peers that were opened under sessions, oldest first: they end with them.
 #[derive(Default)]
@@ -85,20 +89,44 @@ pub(crate) async fn play(
         return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
     }
     let reached_at = ends.map(|Extension(ends)| ends.local.ip().to_canonical());
-    let answer = app.peers.play(stream, &offer, reached_at).await?;
-    if let Principal::Root(Some(session)) = caller.principal {
-        if let Some(oldest) = caller.shared.viewers.add(session, answer.id.clone()) {
-            app.peers.close(&oldest).await;
+    let answer = app.peers.play(stream.clone(), &offer, reached_at).await?;
+    match caller.principal {
+        Principal::Root(Some(session)) => {
+            if let Some(oldest) = caller.shared.viewers.add(session, answer.id.clone()) {
+                app.peers.close(&oldest).await;
+            }
+            // The session may have ended meanwhile, before the peer was remembered.
+            if !caller.shared.auth.session_holds(&session, caller.now()) {
+                close_ended(&caller).await?;
+                return Err(Error::unauthorized("the session has ended: sign in again"));
+            }
         }
-        // The session may have ended meanwhile, before the peer was remembered.
-        if !caller.shared.auth.session_holds(&session, caller.now()) {
-            close_ended(&caller).await?;
-            return Err(Error::unauthorized("the session has ended: sign in again"));
+        Principal::Identity(_) => {
+            let (peers, id, shared) = (app.peers.clone(), answer.id.clone(), caller.shared.clone());
+            shared.tasks.spawn(async move {
+                tokio::select! {
+                    () = end_with_rights(&caller, &stream, &peers, &id) => {}
+                    () = caller.shared.stop.cancelled() => {}
+                }
+            });
         }
+        Principal::Root(None) | Principal::Playback(_) => {}
     }
     let location = format!("/v1/whep/{}", answer.id);
     let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
     Ok((StatusCode::CREATED, headers, answer.sdp).into_response())
+}
+
+/// Closes a peer once its key or role is taken back or expires, or may not see the stream any more. Returns when it has ended.
+async fn end_with_rights(caller: &Caller, stream: &store::Stream, peers: &Peers, id: &str) {
+    while peers.is_open(id).await {
+        if !caller.still_reaches(stream, caller.now()).await {
+            tracing::info!(peer = id, "closed a WebRTC viewer with the rights it was opened under");
+            peers.close(id).await;
+            return;
+        }
+        tokio::time::sleep(HOLDS_EVERY).await;
+    }
 }
 
 /// Closes a peer.

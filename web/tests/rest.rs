@@ -374,6 +374,29 @@ async fn webrtc_viewers_end_with_their_session() {
         closed.push(server.root("DELETE", peer, None).await.status.as_u16());
     }
     assert_eq!(closed, [404, 204, 204], "the session's has ended, those of others have not");
+
+    // So does what was opened with a key, with its rights.
+    let new = json!({"user": "anna", "policies": ["playback"]});
+    let key = server.root("POST", "/v1/keys", Some(new)).await.json();
+    let id = key["access_key_id"].as_str().unwrap();
+    let auth = basic(id, key["secret_access_key"].as_str().unwrap());
+    let with = [("authorization", auth.as_str()), ("content-type", "application/sdp")];
+    let answer = server.send("POST", "/v1/streams/gate/whep", &with, Some(Value::String(OFFER.into()))).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let peer = answer.header("location").rsplit('/').next().unwrap().to_owned();
+    let peers = &server.peers;
+    assert!(peers.is_open(&peer).await);
+    assert_eq!(
+        server.root("PATCH", &format!("/v1/keys/{id}"), Some(json!({"policies": ["camera"]}))).await.status,
+        200
+    );
+    for waited in 0.. {
+        if !peers.is_open(&peer).await {
+            break;
+        }
+        assert!(waited < 100, "the viewer is still served");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     camera.abort();
     server.stop().await;
 }

@@ -40,6 +40,7 @@ pub struct Server {
     pub store: Store,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
+    pub peers: signaling::Peers,
     /// How far the server's clock is ahead of this machine's, in ms.
     pub ahead_ms: Arc<AtomicI64>,
 }
@@ -74,9 +75,9 @@ impl Server {
         let root = web::Root { access_key_id: KEY.into(), secret_access_key: secret.into() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = web::HttpConfig::default();
-        let app = web::App { store: store.clone(), cameras, peers, metrics, root, http, aws, putmedia };
+        let app = web::App { store: store.clone(), cameras, peers: peers.clone(), metrics, root, http, aws, putmedia };
         let address = web::serve(app, listener, stop.clone(), &tasks).await.unwrap();
-        Server { address, store, stop, tasks, ahead_ms }
+        Server { address, store, stop, tasks, peers, ahead_ms }
     }
     /// Stops all; how long the surface took.
     pub async fn stop(self) -> Duration {
