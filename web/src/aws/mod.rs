@@ -21,6 +21,7 @@ mod fragments;
 mod fragments_body;
 mod get_media;
 pub(crate) mod json;
+mod names;
 pub(crate) mod paging;
 pub(crate) mod put_media;
 pub(crate) mod quotas;

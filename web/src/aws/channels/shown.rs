@@ -6,14 +6,17 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    aws::{Error, Json, arn::Account, epoch::Epoch, target},
+    aws::{
+        Error, Json,
+        arn::Account,
+        epoch::Epoch,
+        names::{NameCondition, NamePage},
+    },
 };
 use media::StreamName;
 use serde::{Deserialize, Serialize};
 use store::documents::CHANNEL;
 
-/// The most channels in one answer.
-const MOST: usize = 10_000;
 /// The channels in one answer where no number is asked for.
 const USUAL: usize = 500;
 
@@ -67,21 +70,7 @@ pub(crate) async fn describe(caller: Caller, Json(target): Json<Target>) -> Resu
 pub(crate) struct List {
     max_results: Option<usize>,
     next_token: Option<String>,
-    channel_name_condition: Option<Condition>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Condition {
-    #[serde(rename = "ComparisonOperator")]
-    _operator: Option<Operator>,
-    comparison_value: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum Operator {
-    BeginsWith,
+    channel_name_condition: Option<NameCondition>,
 }
 
 #[derive(Serialize)]
@@ -94,21 +83,12 @@ pub(crate) struct Listed {
 
 pub(crate) async fn list(caller: Caller, Json(input): Json<List>) -> Result<Json<Listed>, Error> {
     let app = caller.server()?;
+    let (aws, account) = (&caller.shared.aws, &caller.shared.aws.account);
     let most = input.max_results.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&most) {
-        return Err(Error::constraint("MaxResults", "Member must be from 1 to 10000"));
-    }
-    let prefix = input.channel_name_condition.and_then(|c| c.comparison_value).unwrap_or_default();
-    if !prefix.is_empty() {
-        target::name("ChannelNameCondition.ComparisonValue", &prefix)?;
-    }
-    let (pages, account) = (&caller.shared.aws.pages, &caller.shared.aws.account);
-    let listing = format!("ListSignalingChannels {prefix}");
-    let after: Option<String> = input.next_token.map(|token| pages.open(&listing, &token)).transpose()?;
-    let mut found = app.store.documents(CHANNEL, &prefix, after.as_deref(), most + 1).await?;
-    let more = found.len() > most;
-    found.truncate(most);
-    let next_token = found.last().filter(|_| more).map(|last| pages.seal(&listing, &last.name.as_str()));
+    let of = ("ListSignalingChannels", "ChannelNameCondition");
+    let page = NamePage::read(&aws.pages, of, most, input.channel_name_condition, input.next_token)?;
+    let mut found = app.store.documents(CHANNEL, &page.prefix, page.after.as_deref(), page.most + 1).await?;
+    let next_token = page.cut(&mut found, |document| &document.name);
     let mut channel_info_list = Vec::with_capacity(found.len());
     for document in &found {
         let name = document.name.parse().map_err(|_| {

@@ -6,8 +6,8 @@ use crate::{
         Error, Json, Target,
         arn::Account,
         epoch::Epoch,
+        names::{MOST, NameCondition, NamePage},
         records::{FOR_EVER_HOURS, StreamRecord},
-        target,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,6 @@ use store::{
     StreamInfo,
     documents::{Document, STREAM},
 };
-
-/// The most streams in one answer, also where none is asked for.
-const MOST: usize = 10_000;
 
 #[derive(Serialize)]
 pub(crate) struct Described {
@@ -71,21 +68,7 @@ pub(crate) async fn describe(caller: Caller, Json(target): Json<Target>) -> Resu
 pub(crate) struct List {
     max_results: Option<usize>,
     next_token: Option<String>,
-    stream_name_condition: Option<Condition>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Condition {
-    #[serde(rename = "ComparisonOperator")]
-    _operator: Option<Operator>,
-    comparison_value: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum Operator {
-    BeginsWith,
+    stream_name_condition: Option<NameCondition>,
 }
 
 #[derive(Serialize)]
@@ -99,22 +82,13 @@ pub(crate) struct Listed {
 pub(crate) async fn list(caller: Caller, Json(input): Json<List>) -> Result<Json<Listed>, Error> {
     let app = caller.server()?;
     let most = input.max_results.unwrap_or(MOST);
-    if !(1..=MOST).contains(&most) {
-        return Err(Error::constraint("MaxResults", "Member must be from 1 to 10000"));
-    }
-    let prefix = input.stream_name_condition.and_then(|c| c.comparison_value).unwrap_or_default();
-    if !prefix.is_empty() {
-        target::name("StreamNameCondition.ComparisonValue", &prefix)?;
-    }
-    let pages = &caller.shared.aws.pages;
-    let listing = format!("ListStreams {prefix}");
-    let after: Option<String> = input.next_token.map(|token| pages.open(&listing, &token)).transpose()?;
+    let of = ("ListStreams", "StreamNameCondition");
+    let page = NamePage::read(&caller.shared.aws.pages, of, most, input.stream_name_condition, input.next_token)?;
+    let (prefix, after) = (&page.prefix, page.after.as_deref());
     let mut found: Vec<StreamInfo> = app.store.streams().into_iter().map(|s| s.info()).collect();
-    found.retain(|i| i.name.as_str().starts_with(&prefix) && after.as_deref().is_none_or(|a| i.name.as_str() > a));
+    found.retain(|i| i.name.as_str().starts_with(prefix) && after.is_none_or(|a| i.name.as_str() > a));
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    let more = found.len() > most;
-    found.truncate(most);
-    let next_token = found.last().filter(|_| more).map(|last| pages.seal(&listing, &last.name.as_str()));
+    let next_token = page.cut(&mut found, |info| info.name.as_str());
     let ids = found.iter().map(|info| info.id.to_string()).collect();
     let records = app.store.documents_of(STREAM, ids).await?;
     let account = &caller.shared.aws.account;
