@@ -23,6 +23,7 @@ mod page;
 mod routes;
 mod rules;
 mod serve;
+mod shares;
 mod slots;
 mod state;
 mod streams;

@@ -1,49 +1,28 @@
 //! Connections counted by address, so that no client alone can hold all of them.
 
-use crate::auth::network;
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+use crate::{
+    auth::network,
+    shares::{Share, Shares},
 };
+use std::{net::IpAddr, sync::Arc};
 
 /// Connections of one address (of one /64 in IPv6) at a time.
 const MOST: usize = 256;
 /// The same for this machine itself: a proxy on it brings the connections of all its clients.
 const MOST_LOCAL: usize = 1024;
 
-/// Open connections by address. An address without any has no entry.
+/// Open connections by address.
 #[derive(Default)]
-pub(crate) struct Slots(Mutex<HashMap<[u8; 8], usize>>);
+pub(crate) struct Slots(Arc<Shares<[u8; 8]>>);
 
 /// One connection; ends with its value.
-pub(crate) struct Slot {
-    slots: Arc<Slots>,
-    network: [u8; 8],
-}
+pub(crate) type Slot = Share<[u8; 8]>;
 
 impl Slots {
     /// A slot for a connection from there, unless that address has too many.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        let network = network(address);
+    pub(crate) fn take(&self, address: IpAddr) -> Option<Slot> {
         let most = if address.to_canonical().is_loopback() { MOST_LOCAL } else { MOST };
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.get(&network).is_some_and(|open| *open >= most) {
-            return None;
-        }
-        *open.entry(network).or_default() += 1;
-        Some(Slot { slots: self.clone(), network })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut open = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = open.get(&self.network).map_or(0, |open| open.saturating_sub(1));
-        match left {
-            0 => open.remove(&self.network),
-            left => open.insert(self.network, left),
-        };
+        self.0.take(network(address), 1, most)
     }
 }
 
@@ -55,7 +34,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_no_more() {
-        let slots = Arc::new(Slots::default());
+        let slots = Slots::default();
         let take = |text: &str| slots.take(text.parse().unwrap());
         let mut held: Vec<_> = (0..MOST).map(|_| take("192.0.2.7").unwrap()).collect();
         assert!(take("192.0.2.7").is_none() && take("::ffff:192.0.2.7").is_none());
@@ -67,6 +46,6 @@ mod tests {
         held.extend((0..MOST_LOCAL).map(|_| take("127.0.0.1").unwrap()));
         assert!(take("127.0.0.1").is_none());
         drop(held);
-        assert!(slots.0.lock().unwrap().is_empty());
+        assert_eq!(slots.0.holders(), 0);
     }
 }

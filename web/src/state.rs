@@ -3,7 +3,7 @@
 use crate::{
     App,
     auth::{Auth, access::Door},
-    aws::{Surface, put_media::Sessions},
+    aws::{Surface, put_sessions::Sessions},
     body::Sending,
     hls,
     page::Page,

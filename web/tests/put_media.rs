@@ -297,7 +297,7 @@ async fn who_wants_no_acknowledgements_gets_none_and_keeps_its_media() {
 async fn sessions_are_not_counted_as_connections_of_their_address_and_are_bounded_by_themselves() {
     let data = tempfile::tempdir().unwrap();
     let most = 1200;
-    let config = Config { max_sessions: most, ..Config::default() };
+    let config = Config { max_sessions: most, max_sessions_per_stream: most, ..Config::default() };
     let server = start(data.path(), config).await;
     server.stream("gate").await;
     // The machine itself may have 1024 connections.
@@ -314,6 +314,52 @@ async fn sessions_are_not_counted_as_connections_of_their_address_and_are_bounde
     last.end().await;
     assert_eq!(last.rest().await.last().unwrap()["EventType"], "PERSISTED");
     drop(pushers);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_key_nor_a_stream_has_all_sessions() {
+    let data = tempfile::tempdir().unwrap();
+    let config = Config { max_sessions_per_key: 3, max_sessions_per_stream: 2, ..Config::default() };
+    let server = start(data.path(), config).await;
+    for name in ["gate", "door", "yard"] {
+        server.stream(name).await;
+    }
+    let mut auth = Vec::new();
+    for _ in 0..2 {
+        let new = NewKey { user: "producer".into(), policies: vec!["admin".into()], ..NewKey::default() };
+        let key = create_key(&server.store, new).await.unwrap();
+        auth.push((key.access_key_id.clone(), common::basic(&key.access_key_id, &key.secret_access_key)));
+    }
+    let [(one, by_one), (_, by_other)] = &auth[..] else { unreachable!() };
+    let start = async |by: &str, stream: &str| Pusher::start(server.address, stream, &[("authorization", by)]).await;
+    let refused = async |by: &str, stream: &str| {
+        let asked =
+            [("authorization", by), ("x-amzn-stream-name", stream), ("x-amzn-fragment-timecode-type", "ABSOLUTE")];
+        let mut pusher = Pusher::ask(server.address, "/putMedia", &asked).await;
+        pusher.end().await;
+        let head = pusher.head().await;
+        let name = name_of(&head.to_ascii_lowercase()).to_owned();
+        assert!(head.starts_with("HTTP/1.1 400") && name == "connectionlimitexceededexception", "{head}");
+        let length = head.to_ascii_lowercase().lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
+        head + &pusher.bytes(length.unwrap()).await
+    };
+    let (first, _second) = (start(by_one, "gate").await, start(by_one, "gate").await);
+    let said = refused(by_other, "gate").await;
+    assert!(said.contains("2 PutMedia sessions on this stream are open (putmedia.max_sessions_per_stream)"), "{said}");
+    let _third = start(by_one, "door").await;
+    let said = refused(by_one, "yard").await;
+    assert!(said.contains(&format!("3 PutMedia sessions of {one} are open (putmedia.max_sessions_per_key)")), "{said}");
+    let _other = start(by_other, "yard").await;
+    // A session that ended makes room for another, of the key and on the stream.
+    let mut first = first;
+    first.end().await;
+    while first.word().await != "end" {}
+    drop(first);
+    let mut again = start(by_one, "gate").await;
+    again.send(&[header(), cluster(T0, 50)].concat()).await;
+    again.end().await;
+    assert_eq!(again.rest().await.last().unwrap()["EventType"], "PERSISTED");
     server.stop().await;
 }
 

@@ -15,6 +15,11 @@ pub struct Config {
     pub max_session_s: u64,
     /// Sessions at a time, all streams together.
     pub max_sessions: usize,
+    /// Of them, those of one access key and of the sessions that it asked for.
+    pub max_sessions_per_key: usize,
+    /// Of them, those on one stream. Producers overlap two when their credentials change, and what a broken connection leaves behind
+    /// lasts `silence_timeout_s`.
+    pub max_sessions_per_stream: usize,
     /// What becomes of what the service refuses: `lenient` takes it and marks it, `strict` refuses it.
     pub policy: Policy,
     /// How much a session may send of what.
@@ -28,6 +33,8 @@ impl Default for Config {
             idle_ack_s: 5,
             max_session_s: 0,
             max_sessions: 4096,
+            max_sessions_per_key: 2048,
+            max_sessions_per_stream: 64,
             policy: Policy::Lenient,
             limits: Limits::default(),
         }
@@ -51,8 +58,14 @@ impl Config {
         };
         least("silence_timeout_s", self.silence_timeout_s, 1)?;
         least("idle_ack_s", self.idle_ack_s, 1)?;
-        least("max_sessions", self.max_sessions as u64, 1)?;
-        most("max_sessions", self.max_sessions as u64, 1 << 20)?;
+        for (key, sessions) in [
+            ("max_sessions", self.max_sessions),
+            ("max_sessions_per_key", self.max_sessions_per_key),
+            ("max_sessions_per_stream", self.max_sessions_per_stream),
+        ] {
+            least(key, sessions as u64, 1)?;
+            most(key, sessions as u64, 1 << 20)?;
+        }
         least("limits.max_fragment_ms", u64::from(max_fragment_ms), 1)?;
         most("limits.max_fragment_ms", u64::from(max_fragment_ms), 60_000)?;
         least("limits.max_fragment_bytes", max_fragment_bytes as u64, 1)?;
@@ -80,6 +93,8 @@ mod tests {
         assert_eq!(Config::default().check(), Ok(()));
         let none = Config { idle_ack_s: 0, ..Config::default() };
         assert_eq!(none.check(), Err("putmedia.idle_ack_s is 0, the least is 1".into()));
+        let none = Config { max_sessions_per_stream: 0, ..Config::default() };
+        assert_eq!(none.check(), Err("putmedia.max_sessions_per_stream is 0, the least is 1".into()));
         let long = Limits { max_fragment_ms: 90_000, ..Limits::default() };
         let long = Config { limits: long, ..Config::default() };
         assert_eq!(long.check(), Err("putmedia.limits.max_fragment_ms is 90000, the most is 60000".into()));

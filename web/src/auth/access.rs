@@ -3,6 +3,7 @@
 
 use super::{
     identity::{Around, Denial, Identity, Resource},
+    session_token::{Claims, Of},
     token::{Playback, Session},
 };
 use crate::error::Error;
@@ -21,6 +22,24 @@ pub(crate) enum Principal {
     Playback(Playback),
     /// The bearer of an access key of the catalog, or of a session's credentials.
     Identity(Arc<Identity>),
+}
+
+impl Principal {
+    /// Under which name counts what it has in use: its access key, that of who asked for its session, or the session of a role that
+    /// was got without one.
+    pub(crate) fn holder(&self) -> String {
+        const ROOT: &str = "root";
+        match self {
+            Principal::Root(_) => ROOT.to_owned(),
+            Principal::Playback(playback) => format!("the playback tokens of stream {}", playback.stream),
+            Principal::Identity(identity) => match identity.claims.as_deref() {
+                None => identity.access_key_id.clone(),
+                Some(Claims { issuer: Some(issuer), .. }) => issuer.clone(),
+                Some(Claims { of: Of::Root, .. }) => ROOT.to_owned(),
+                Some(_) => identity.user_id.clone(),
+            },
+        }
+    }
 }
 
 /// What is asked. Each route of the table names one.

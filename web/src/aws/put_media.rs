@@ -26,7 +26,6 @@ use ingest::putmedia::{self, Session, Timecode, Topics};
 use media::{FragmentNumber, StreamName, UnixMillis};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::{Kind, Store, notifications::Notify};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -43,28 +42,13 @@ const HOLDS_EVERY: Duration = Duration::from_secs(5);
 /// A session may outlive its credentials by so much, in ms: a producer ends it when they expire, between two fragments.
 const GRACE_MS: i64 = 60_000;
 
-/// What the sessions share.
-pub(crate) struct Sessions {
-    config: putmedia::Config,
-    permits: Arc<Semaphore>,
-}
-
-impl Sessions {
-    pub(crate) fn new(config: putmedia::Config) -> Self {
-        Sessions { permits: Arc::new(Semaphore::new(config.max_sessions.min(Semaphore::MAX_PERMITS))), config }
-    }
-}
-
 async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
     let (target, wanted) = asked(&parts.headers)?;
     let granted = target.resolve(&caller).await?;
     let (stream, info) = (granted.whole()?, granted.info());
     let shared = caller.shared.clone();
-    let permit = shared.put_media.permits.clone().try_acquire_owned().map_err(|_| {
-        let most = shared.put_media.config.max_sessions;
-        Error::new("ConnectionLimitExceededException", format!("{most} PutMedia sessions are open: no more are taken"))
-    })?;
+    let permit = shared.put_media.permit(&caller.principal, granted.id())?;
     // The address behind it may be that of a site with hundreds of cameras.
     if let Some(seat) = parts.extensions.get::<Seat>() {
         seat.leave();
