@@ -1,5 +1,6 @@
 //! The data folder: its format file, its lock, its paths and their permissions.
 
+use crate::segments::shelf::Shelf;
 use crate::{Error, Kind};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -26,6 +27,7 @@ pub(crate) struct Folder {
     root: PathBuf,
     /// The id that the catalog and each segment carry too.
     pub(crate) store: Uuid,
+    shelf: Shelf,
     _lock: File,
 }
 
@@ -56,7 +58,7 @@ impl Folder {
             .create(root.join("segments"))
             .map_err(|e| failed("segments cannot be made", e))?;
         sync_dir(root).map_err(|e| failed("it cannot be synced", e))?;
-        Ok(Folder { root: root.to_owned(), store, _lock: lock })
+        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), _lock: lock })
     }
 
     /// Locks a folder that must already hold a store.
@@ -70,10 +72,14 @@ impl Folder {
         let lock = lock(root)?;
         let store = read_format(root)?
             .ok_or_else(|| Error::new(Kind::NotFound, format!("{}: the `format` file went away", root.display())))?;
-        Ok(Folder { root: root.to_owned(), store, _lock: lock })
+        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), _lock: lock })
     }
 
     /// Where segments lie.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+    /// The folder of segments that lie on this machine.
     pub(crate) fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }

@@ -7,18 +7,17 @@
 use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{db, segments, streams};
-use crate::folder::sync_dir;
+use crate::folder::{Folder, sync_dir};
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody, VERSION};
 use crate::segments::scan::{End, Scan};
+use crate::segments::shelf::Shelf;
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
 use bytes::Bytes;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
-use std::path::Path;
-use uuid::Uuid;
 
 /// Where the appender goes on.
 #[derive(Debug)]
@@ -30,17 +29,17 @@ pub(crate) struct Resume {
 }
 
 /// Mends the ends of segments and adopts what was complete.
-pub(crate) fn recover(c: &mut Connection, folder: &Path, store: Uuid, segment_bytes: u64) -> Result<Resume, Error> {
+pub(crate) fn recover(c: &mut Connection, folder: &Folder, segment_bytes: u64) -> Result<Resume, Error> {
     let mut candidates: Vec<(u64, Option<SegmentState>)> =
         segments::open(c)?.into_iter().map(|row| (row.id, Some(row.state))).collect();
     let mut next_id = segments::next_id(c)?;
     // More than one, and with holes that retention left, where an older catalog was put back.
-    candidates.extend(crate::check::segment_ids(folder)?.into_iter().filter(|id| *id >= next_id).map(|id| (id, None)));
+    candidates.extend(folder.shelf().ids_after(next_id - 1)?.into_iter().map(|id| (id, None)));
     let close =
         |c: &Connection, id, state| segments::put(c, &BTreeMap::from([(id, SegmentState { closed: true, ..state })]));
     let mut resume = None;
     for (id, known) in candidates {
-        let Some((state, usable)) = mend(c, folder, store, id, known)? else { continue };
+        let Some((state, usable)) = mend(c, folder, id, known)? else { continue };
         next_id = next_id.max(id + 1);
         // Only the newest of ours is written on.
         if let Some((older, state)) = resume.take() {
@@ -59,21 +58,20 @@ pub(crate) fn recover(c: &mut Connection, folder: &Path, store: Uuid, segment_by
 /// Mends one segment; says whether it can be appended to. `None` if the file is none of ours and so is left alone.
 fn mend(
     c: &mut Connection,
-    folder: &Path,
-    store: Uuid,
+    folder: &Folder,
     id: u64,
     known: Option<SegmentState>,
 ) -> Result<Option<(SegmentState, bool)>, Error> {
-    let path = crate::segments::path(folder, id);
+    let shelf = folder.shelf();
     let io = |e: std::io::Error| {
-        Error::new(Kind::Unavailable, format!("segment {} cannot be mended", path.display())).with_source(e)
+        Error::new(Kind::Unavailable, format!("segment {} cannot be mended", shelf.name(id))).with_source(e)
     };
-    if !path.exists() {
+    let Some(scan) = shelf.scan(id, true)? else {
         tracing::error!(segment = id, "an open segment is missing; its fragments cannot be read");
         return Ok(known.map(|state| (state, false)));
-    }
-    let mut scan = match Scan::open(&path, true)? {
-        Ok(scan) if scan.header.store == store && scan.header.segment == id => scan,
+    };
+    let mut scan = match scan {
+        Ok(scan) if scan.header.store == folder.store && scan.header.segment == id => scan,
         other => {
             let why = other.err().map_or_else(|| "it is of another store or another id".to_owned(), |e| e.to_string());
             match known {
@@ -81,7 +79,7 @@ fn mend(
                     tracing::error!(segment = id, %why, "an open segment is damaged at its head; nothing is appended to it")
                 }
                 None => {
-                    tracing::warn!(file = %path.display(), %why, "a file that is no segment of this store is left alone")
+                    tracing::warn!(file = %shelf.name(id), %why, "a file that is no segment of this store is left alone")
                 }
             }
             return Ok(known.map(|state| (state, false)));
@@ -101,14 +99,18 @@ fn mend(
     let Found { rows, described, deleted, ranges } = adoptable(c, &mut scan, id).map_err(io)?;
     let deletions = !deleted.is_empty() || !ranges.is_empty() || known.is_some_and(|state| state.deletions);
     let end = scan.at;
-    let file = OpenOptions::new().write(true).open(&path).map_err(io)?;
-    if scan.len > end {
-        let End::Torn(why) = scan.end() else { unreachable!("a walk that ends before the file does is torn") };
-        tracing::warn!(segment = id, at = end, bytes = scan.len - end, %why, "an incomplete end of a segment is cut off");
-        file.set_len(end).map_err(io)?;
+    match shelf {
+        Shelf::Folder(segments) => {
+            let file = OpenOptions::new().write(true).open(crate::segments::path(segments, id)).map_err(io)?;
+            if scan.len > end {
+                let End::Torn(why) = scan.end() else { unreachable!("a walk that ends before the file does is torn") };
+                tracing::warn!(segment = id, at = end, bytes = scan.len - end, %why, "an incomplete end of a segment is cut off");
+                file.set_len(end).map_err(io)?;
+            }
+            // Adopted bytes may not have been synced when the process ended.
+            file.sync_all().and_then(|()| sync_dir(segments)).map_err(io)?;
+        }
     }
-    // Adopted bytes may not have been synced when the process ended.
-    file.sync_all().and_then(|()| sync_dir(folder)).map_err(io)?;
     let state = SegmentState { created_at: scan.header.created_at, end, closed: false, deletions };
     let count = rows.len();
     adopt_streams(c, &rows, &described)?;

@@ -4,10 +4,10 @@
 
 use crate::catalog::expiry::{self, Due};
 use crate::catalog::{Catalog, alerts, detections, notifications, ranges, segments};
+use crate::segments::shelf::Shelf;
 use crate::state::{Shared, StreamState, Streams};
 use crate::{Error, Range};
 use media::UnixMillis;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ const LIVE_MS: i64 = 5 * 60_000;
 pub(crate) struct Sweeper {
     pub(crate) shared: Arc<Shared>,
     pub(crate) streams: Arc<Streams>,
-    pub(crate) folder: PathBuf,
+    pub(crate) shelf: Shelf,
     /// Segments there are, for the gauge.
     pub(crate) segments: Arc<AtomicU64>,
 }
@@ -96,15 +96,9 @@ impl Sweeper {
     async fn unlink_dead(&self) -> Result<(), Error> {
         let dead = self.catalog().read(|c| segments::dead(c)).await?;
         for segment in dead {
-            let path = crate::segments::path(&self.folder, segment.id);
-            // First the file, then the row: a stop in between leaves a row without a file, which the next sweep takes.
-            match tokio::fs::remove_file(&path).await {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a segment without live fragments could not be removed");
-                    continue;
-                }
+            // First the segment, then its row: a stop in between leaves a row without a segment, which the next sweep takes.
+            if self.shelf.remove(&[segment.id]).await.is_empty() {
+                continue;
             }
             self.catalog().write(move |c| segments::remove(c, segment.id)).await?;
             tracing::info!(

@@ -325,7 +325,7 @@ impl Opened {
     fn new(config: Config, clock: Clock) -> Result<Opened, Error> {
         let folder = Arc::new(Folder::open_or_create(&config.data)?);
         let mut connection = crate::check::open_or_rebuild(&folder)?;
-        let resume = recovery::recover(&mut connection, &folder.segments(), folder.store, config.segment_bytes)?;
+        let resume = recovery::recover(&mut connection, &folder, config.segment_bytes)?;
         // A process never gives out a counter of a block that an earlier one had (invariant 3).
         streams::reserve_all(&connection)?;
         let secret = schema::secret(&connection)?;
@@ -363,10 +363,10 @@ impl Opened {
         let reader = Reader::new(&folder.segments())?;
         let budget = Process::new(config.budget_bytes);
         let streams: Arc<Streams> = Arc::new(RwLock::default());
-        let segments_folder = folder.segments();
+        let shelf = folder.shelf().clone();
         let stopping = AtomicBool::new(false);
         let shared = Arc::new(Shared { config, clock, catalog, reader, queue, stopping, deletions });
-        let sweeper = Sweeper { shared: shared.clone(), streams: streams.clone(), folder: segments_folder, segments };
+        let sweeper = Sweeper { shared: shared.clone(), streams: streams.clone(), shelf, segments };
         let inner = Arc::new(Inner {
             shared,
             streams,

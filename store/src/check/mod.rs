@@ -5,7 +5,6 @@ mod rebuild;
 mod report;
 mod walk;
 
-pub(crate) use rebuild::segment_ids;
 pub use rebuild::{Rebuilt, rebuild};
 pub use report::{Line, Report};
 
@@ -44,7 +43,7 @@ pub fn check(data: &Path, options: CheckOptions) -> Result<Report, Error> {
 pub(crate) fn open_or_rebuild(folder: &Folder) -> Result<Connection, Error> {
     let path = folder.catalog();
     let empty = !path.exists() || std::fs::metadata(&path).is_ok_and(|m| m.len() == 0);
-    if empty && !rebuild::segment_ids(&folder.segments())?.is_empty() {
+    if empty && !folder.shelf().ids_after(0)?.is_empty() {
         tracing::warn!(
             catalog = %path.display(),
             "the catalog is missing; streams and fragments are rebuilt from the segments (cameras, rules, targets and alerts are not in them)"

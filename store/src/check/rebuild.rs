@@ -7,7 +7,7 @@ use crate::catalog::{expiry, schema, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
 use crate::segments::record::{FormatError, RecordKind, StreamBody};
-use crate::segments::scan::{End, Scan};
+use crate::segments::scan::End;
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
 use bytes::Bytes;
@@ -39,17 +39,6 @@ pub fn rebuild(data: &Path, catalog: &Path) -> Result<Rebuilt, Error> {
     into(catalog, &folder)
 }
 
-/// The ids of all files in the folder that have the name of a segment, in order.
-pub(crate) fn segment_ids(folder: &Path) -> Result<Vec<u64>, Error> {
-    let failed = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", folder.display())).with_source(e);
-    let mut ids = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        ids.extend(entry.map_err(failed)?.file_name().to_str().and_then(crate::segments::id_of));
-    }
-    ids.sort_unstable();
-    Ok(ids)
-}
-
 pub(crate) fn into(catalog: &Path, folder: &Folder) -> Result<Rebuilt, Error> {
     // Under another name until it is whole: a rebuild that is cut short starts again.
     let part = catalog.with_extension("rebuild");
@@ -65,10 +54,10 @@ pub(crate) fn into(catalog: &Path, folder: &Folder) -> Result<Rebuilt, Error> {
     let mut connection = schema::open(&part, folder.store)?;
     let mut rebuilt = Rebuilt::default();
     let mut deleted = HashSet::new();
-    let ids = segment_ids(&folder.segments())?;
+    let ids = folder.shelf().ids_after(0)?;
     let newest = ids.iter().copied().rfind(|id| {
-        let scan = Scan::open(&crate::segments::path(&folder.segments(), *id), false);
-        matches!(scan, Ok(Ok(scan)) if scan.header.store == folder.store && scan.header.segment == *id)
+        let scan = folder.shelf().scan(*id, false);
+        matches!(scan, Ok(Some(Ok(scan))) if scan.header.store == folder.store && scan.header.segment == *id)
     });
     for id in ids {
         segment(&mut connection, folder, id, Some(id) == newest, &mut deleted, &mut rebuilt)?;
@@ -98,38 +87,34 @@ fn segment(
     deleted: &mut HashSet<u64>,
     rebuilt: &mut Rebuilt,
 ) -> Result<(), Error> {
-    let path = crate::segments::path(&folder.segments(), id);
-    let mut scan = match Scan::open(&path, payloads)? {
+    let name = folder.shelf().name(id);
+    let Some(scan) = folder.shelf().scan(id, payloads)? else { return Ok(()) };
+    let mut scan = match scan {
         Ok(scan) if scan.header.store == folder.store && scan.header.segment == id => scan,
         Ok(_) => {
-            rebuilt.problems.push(format!("{} is of another store or another id", path.display()));
+            rebuilt.problems.push(format!("{} is of another store or another id", name));
             return Ok(());
         }
         Err(why) => {
-            rebuilt.problems.push(format!("{} is no segment: {why}", path.display()));
+            rebuilt.problems.push(format!("{} is no segment: {why}", name));
             return Ok(());
         }
     };
     rebuilt.segments += 1;
-    let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e);
+    let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", name)).with_source(e);
     let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
     let (mut rows, mut ranges, mut deletions) = (Vec::new(), Vec::new(), false);
     loop {
         let Some(entry) = scan.next().map_err(io)? else {
             let Some(passed) = scan.pass_over().map_err(io)? else { break };
-            rebuilt.problems.push(format!(
-                "{} offset {}: {}",
-                path.display(),
-                passed.offset,
-                FormatError::PayloadChecksum
-            ));
+            rebuilt.problems.push(format!("{} offset {}: {}", name, passed.offset, FormatError::PayloadChecksum));
             continue;
         };
         let head = entry.head;
         match head.kind {
             RecordKind::Stream => match StreamBody::decode(&entry.payload) {
                 Ok(body) => streams::adopt(c, head.stream, head.counter, &body)?,
-                Err(e) => rebuilt.problems.push(format!("{} offset {}: {e}", path.display(), entry.offset)),
+                Err(e) => rebuilt.problems.push(format!("{} offset {}: {e}", name, entry.offset)),
             },
             RecordKind::Header => {
                 headers.insert((head.stream, head.header.0), entry.payload.into());
@@ -139,11 +124,9 @@ fn segment(
                     let place = Place { segment: id, offset: entry.offset };
                     rows.push(NewRow { stream: head.stream, meta: head.meta(), place, header: header.clone() });
                 }
-                None => rebuilt.problems.push(format!(
-                    "{} offset {}: its header is not in the segment",
-                    path.display(),
-                    entry.offset
-                )),
+                None => {
+                    rebuilt.problems.push(format!("{} offset {}: its header is not in the segment", name, entry.offset))
+                }
             },
             RecordKind::Deleted => {
                 deleted.insert(head.stream);
@@ -157,7 +140,7 @@ fn segment(
         }
     }
     if let End::Torn(why) = scan.end() {
-        rebuilt.problems.push(format!("{} ends at {} of {} bytes: {why}", path.display(), scan.at, scan.len));
+        rebuilt.problems.push(format!("{} ends at {} of {} bytes: {why}", name, scan.at, scan.len));
     }
     let state = SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true, deletions };
     let group = Group { segments: BTreeMap::from([(id, state)]), rows, deleted: ranges };

@@ -1,13 +1,13 @@
 //! The walk of a check: segments in order of their ids, beside the rows that point into them.
 
-use super::{CheckOptions, Report, rebuild};
+use super::{CheckOptions, Report};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::segments::SegmentRow;
 use crate::catalog::{db, fragments, segments, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
 use crate::segments::record::{Head, RecordKind, StreamBody};
-use crate::segments::scan::{End, Entry, Scan};
+use crate::segments::scan::{End, Entry};
 use crate::{Error, Kind, StreamInfo};
 use media::HeaderId;
 use rusqlite::Connection;
@@ -113,7 +113,7 @@ impl Walk<'_> {
     /// Files against rows.
     fn files(&mut self, folder: &Folder, known: &[SegmentRow]) -> Result<(), Error> {
         let known: BTreeSet<u64> = known.iter().map(|s| s.id).collect();
-        for id in rebuild::segment_ids(&folder.segments())? {
+        for id in folder.shelf().ids_after(0)? {
             if !known.contains(&id) {
                 self.report.remarks.push(format!("segment {id:016x} is not known to the catalog; it is left alone"));
             }
@@ -128,7 +128,6 @@ impl Walk<'_> {
         rows: Vec<fragments::Placed>,
         options: CheckOptions,
     ) -> Result<(), Error> {
-        let path = crate::segments::path(&folder.segments(), segment.id);
         let id = segment.id;
         let lost = |report: &mut Report, rows: &[fragments::Placed], why: &str| {
             for row in rows {
@@ -136,7 +135,7 @@ impl Walk<'_> {
                 report.problem(1, format!("stream {} fragment {}: {}: {why}", row.stream, row.meta.number, row.place));
             }
         };
-        if !path.exists() {
+        let Some(scan) = folder.shelf().scan(id, options.payloads)? else {
             if rows.is_empty() {
                 self.report
                     .remarks
@@ -144,8 +143,8 @@ impl Walk<'_> {
             }
             lost(&mut self.report, &rows, "the segment is missing");
             return Ok(());
-        }
-        let mut scan = match Scan::open(&path, options.payloads)? {
+        };
+        let mut scan = match scan {
             Ok(scan) if scan.header.store == folder.store && scan.header.segment == id => scan,
             Ok(_) => {
                 lost(&mut self.report, &rows, "the segment is of another store or another id");
@@ -156,7 +155,8 @@ impl Walk<'_> {
                 return Ok(());
             }
         };
-        let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e);
+        let io =
+            |e| Error::new(Kind::Unavailable, format!("{} cannot be read", folder.shelf().name(id))).with_source(e);
         let mut rows = rows.into_iter().peekable();
         let mut described = Described::default();
         while scan.at < segment.state.end {

@@ -1,11 +1,12 @@
 //! The segment log: append-only files that hold the fragments of all streams.
 //!
 //! What belongs here: the on-disk record ([`record`]), appending groups ([`writer`]), reading one fragment ([`reader`])
-//! and walking a whole segment ([`scan`]). What does not: which fragments exist; the catalog says that.
+//! walking a whole segment ([`scan`]), and where segments lie ([`shelf`]). What does not: which fragments exist; the catalog says that.
 
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod scan;
+pub(crate) mod shelf;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};

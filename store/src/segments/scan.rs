@@ -6,7 +6,7 @@
 use super::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, RecordKind};
 use crate::{Error, Kind};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// A record with its place in the file.
@@ -28,9 +28,14 @@ pub(crate) enum End {
     Torn(FormatError),
 }
 
+/// Bytes that can be walked.
+pub(crate) trait Source: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Source for T {}
+
 /// A walk over the records of one segment.
 pub(crate) struct Scan {
-    file: BufReader<File>,
+    file: BufReader<Box<dyn Source>>,
     /// What the file says of itself.
     pub(crate) header: FileHeader,
     /// Just after the last complete record.
@@ -48,9 +53,14 @@ impl Scan {
         let io = |e| Error::new(Kind::Unavailable, format!("segment {} cannot be read", path.display())).with_source(e);
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
-        let mut file = BufReader::with_capacity(1 << 18, file);
+        Scan::of(Box::new(file), len, read_fragments).map_err(io)
+    }
+
+    /// The same of `len` bytes that lie elsewhere.
+    pub(crate) fn of(source: Box<dyn Source>, len: u64, read_fragments: bool) -> io::Result<Result<Scan, FormatError>> {
+        let mut file = BufReader::with_capacity(1 << 18, source);
         let mut bytes = Vec::with_capacity(FILE_HEADER_LEN);
-        (&mut file).take(FILE_HEADER_LEN as u64).read_to_end(&mut bytes).map_err(io)?;
+        (&mut file).take(FILE_HEADER_LEN as u64).read_to_end(&mut bytes)?;
         Ok(FileHeader::decode(&bytes).map(|header| Scan {
             file,
             header,
@@ -62,7 +72,7 @@ impl Scan {
     }
 
     /// Goes on from `offset`, where a record is known to start.
-    pub(crate) fn seek(&mut self, offset: u64) -> std::io::Result<()> {
+    pub(crate) fn seek(&mut self, offset: u64) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(offset))?;
         self.at = offset;
         self.end = None;
@@ -70,7 +80,7 @@ impl Scan {
     }
 
     /// The next complete record; `None` at the end, which [`Self::end`] then tells.
-    pub(crate) fn next(&mut self) -> std::io::Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
         if self.end.is_some() {
             return Ok(None);
         }
@@ -88,7 +98,7 @@ impl Scan {
 
     /// After [`Self::next`] ended at a wrong payload checksum: goes on behind that record if it is a fragment, whose head is sound
     /// and says where the next one starts.
-    pub(crate) fn pass_over(&mut self) -> std::io::Result<Option<Entry>> {
+    pub(crate) fn pass_over(&mut self) -> io::Result<Option<Entry>> {
         if self.end != Some(End::Torn(FormatError::PayloadChecksum)) {
             return Ok(None);
         }
@@ -104,7 +114,7 @@ impl Scan {
         self.end.unwrap_or(End::Clean)
     }
 
-    fn step(&mut self) -> std::io::Result<Result<Entry, End>> {
+    fn step(&mut self) -> io::Result<Result<Entry, End>> {
         let left = self.len.saturating_sub(self.at);
         if left == 0 {
             return Ok(Err(End::Clean));

@@ -1,0 +1,78 @@
+//! Where the segments of a store lie: in a folder of this machine, or as objects in a bucket.
+//!
+//! What belongs here: the one seam through which recovery, retention, check and rebuild list, walk and remove segments. What does
+//! not: appending (the folder's [`super::writer`]), and reading single fragments ([`super::reader`]).
+
+use super::record::FormatError;
+use super::scan::Scan;
+use crate::{Error, Kind};
+use std::io::ErrorKind::NotFound;
+use std::path::PathBuf;
+
+/// Where segments lie. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) enum Shelf {
+    /// Append-only files of this folder.
+    Folder(PathBuf),
+}
+
+impl Shelf {
+    /// The ids of all segments after this one, ascending: of all that bear the name of one, whether the catalog knows it or not.
+    /// Blocks.
+    pub(crate) fn ids_after(&self, after: u64) -> Result<Vec<u64>, Error> {
+        match self {
+            Shelf::Folder(folder) => {
+                let failed =
+                    |e| Error::new(Kind::Unavailable, format!("{} cannot be read", folder.display())).with_source(e);
+                let mut ids = Vec::new();
+                for entry in std::fs::read_dir(folder).map_err(failed)? {
+                    ids.extend(entry.map_err(failed)?.file_name().to_str().and_then(super::id_of));
+                }
+                ids.retain(|id| *id > after);
+                ids.sort_unstable();
+                Ok(ids)
+            }
+        }
+    }
+
+    /// A walk over a segment; `None` if there is none of this id, `Some(Err(_))` if what bears its name is no segment. Blocks, as
+    /// does the walk.
+    pub(crate) fn scan(&self, id: u64, read_fragments: bool) -> Result<Option<Result<Scan, FormatError>>, Error> {
+        match self {
+            Shelf::Folder(folder) => {
+                let path = super::path(folder, id);
+                if !path.exists() {
+                    return Ok(None);
+                }
+                Scan::open(&path, read_fragments).map(Some)
+            }
+        }
+    }
+
+    /// Removes segments, and gives those that are gone now, those included that were gone before. What cannot be removed is logged.
+    pub(crate) async fn remove(&self, ids: &[u64]) -> Vec<u64> {
+        match self {
+            Shelf::Folder(folder) => {
+                let mut gone = Vec::with_capacity(ids.len());
+                for &id in ids {
+                    let path = super::path(folder, id);
+                    match tokio::fs::remove_file(&path).await {
+                        Ok(()) => gone.push(id),
+                        Err(e) if e.kind() == NotFound => gone.push(id),
+                        Err(error) => {
+                            tracing::warn!(path = %path.display(), %error, "a segment without live fragments could not be removed")
+                        }
+                    }
+                }
+                gone
+            }
+        }
+    }
+
+    /// What a segment is called in messages.
+    pub(crate) fn name(&self, id: u64) -> String {
+        match self {
+            Shelf::Folder(folder) => super::path(folder, id).display().to_string(),
+        }
+    }
+}
