@@ -1,9 +1,14 @@
 //! Media as a response body: the slices of [`Chunks`] are written as they lie, under an exact `Content-Length`.
 //!
-//! A body holds its media in memory until its client has read it, so the bytes of all bodies are bounded, and a body that
-//! its client leaves lying is given up.
+//! A body holds its media in memory until its client has read it. So the bytes of all bodies are bounded, of each key too, and a
+//! body that its client leaves lying, or takes more slowly than it may, is given up ([`Pace`](crate::pace)).
 
-use crate::{error::Error, serve::Cut};
+use crate::{
+    auth::access::Principal,
+    error::Error,
+    pace::{Hold, Pace},
+    serve::Cut,
+};
 use axum::{
     body::Body,
     http::{HeaderValue, header},
@@ -13,11 +18,12 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use media::Chunks;
 use std::{
+    collections::HashMap,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -26,8 +32,8 @@ const MOST_KIB: usize = 512 << 10;
 const MOST_BY_TOKEN_KIB: usize = 128 << 10;
 /// The part of bodies without a known end, whose clients may hold theirs for as long as they read slowly.
 const MOST_ENDLESS_KIB: usize = 256 << 10;
-/// A body of which nothing was read for so long is given up.
-const STALLED: Duration = Duration::from_secs(60);
+/// The most bytes that are given to a connection at a time. A client that takes so much in time is one that still reads.
+pub(crate) const LONGEST_PIECE: usize = 256 << 10;
 
 /// A bound in KiB.
 struct Bound {
@@ -40,12 +46,13 @@ impl Bound {
         Bound { kib, free: Arc::new(Semaphore::new(kib)) }
     }
     /// What is larger than the bound waits until it can go alone.
-    fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        self.free.clone().try_acquire_many_owned(self.permits(bytes)).ok()
+    fn take(&self, bytes: u64) -> Option<Part> {
+        let permit = self.free.clone().try_acquire_many_owned(self.permits(bytes)).ok()?;
+        Some(Part { of_kib: self.kib, permit })
     }
-    async fn wait(&self, bytes: u64) -> OwnedSemaphorePermit {
+    async fn wait(&self, bytes: u64) -> Part {
         let taken = self.free.clone().acquire_many_owned(self.permits(bytes)).await;
-        taken.expect("the semaphore is never closed")
+        Part { of_kib: self.kib, permit: taken.expect("the semaphore is never closed") }
     }
     fn permits(&self, bytes: u64) -> u32 {
         let kib = usize::try_from(bytes.div_ceil(1024)).unwrap_or(self.kib).clamp(1, self.kib);
@@ -53,40 +60,58 @@ impl Bound {
     }
 }
 
+/// What was taken of a bound.
+struct Part {
+    of_kib: usize,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Part {
+    /// Whether less than an eighth of the bound is left.
+    fn is_scarce(&self) -> bool {
+        self.permit.semaphore().available_permits() < self.of_kib / 8
+    }
+}
+
+/// A bound for each key: half of what they share, so that none has all of it.
+struct Bounds {
+    kib: usize,
+    of: Mutex<HashMap<String, Arc<Bound>>>,
+}
+
+impl Bounds {
+    fn half_of(kib: usize) -> Self {
+        Bounds { kib: kib / 2, of: Mutex::default() }
+    }
+    fn of(&self, principal: &Principal) -> Arc<Bound> {
+        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody waits for it, and nobody holds any of it.
+        all.retain(|_, bound| Arc::strong_count(bound) > 1 || bound.free.available_permits() < bound.kib);
+        all.entry(principal.holder()).or_insert_with(|| Arc::new(Bound::new(self.kib))).clone()
+    }
+}
+
 /// Room for one body among all.
 pub(crate) struct Room {
-    _all: OwnedSemaphorePermit,
-    _part: Option<OwnedSemaphorePermit>,
+    parts: Vec<Part>,
+}
+
+impl Room {
+    /// Whether others may have to wait, or are refused, because of what is held.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.parts.iter().any(Part::is_scarce)
+    }
 }
 
 /// The media that is on its way to clients.
 pub(crate) struct Sending {
     all: Bound,
+    of_keys: Bounds,
     by_token: Bound,
     endless: Bound,
+    endless_of_keys: Bounds,
     bodies: Mutex<Vec<Weak<Slot>>>,
-    readings: Mutex<Vec<Weak<Reading>>>,
-}
-
-/// How a client takes a body without a known end, which holds a part of its media at a time.
-pub(crate) struct Reading {
-    /// When it was last given something of the part that is held; `None` while nothing is.
-    given_at: Mutex<Option<Instant>>,
-    cut: Cut,
-}
-
-impl Reading {
-    /// The client was given a piece, and holds up the next.
-    pub(crate) fn gave(&self) {
-        *self.lock() = Some(Instant::now());
-    }
-    /// The client has taken all that there was.
-    pub(crate) fn waits(&self) {
-        *self.lock() = None;
-    }
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.given_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    holds: Mutex<Vec<Weak<Hold>>>,
 }
 
 impl Default for Sending {
@@ -99,10 +124,12 @@ impl Sending {
     fn new(kib: usize, by_token_kib: usize, endless_kib: usize) -> Self {
         Sending {
             all: Bound::new(kib),
+            of_keys: Bounds::half_of(kib),
             by_token: Bound::new(by_token_kib),
             endless: Bound::new(endless_kib),
+            endless_of_keys: Bounds::half_of(endless_kib),
             bodies: Mutex::default(),
-            readings: Mutex::default(),
+            holds: Mutex::default(),
         }
     }
 
@@ -110,33 +137,38 @@ impl Sending {
     ///
     /// # Errors
     /// 503 `busy` when there is none.
-    pub(crate) fn room(&self, bytes: u64, by_token: bool) -> Result<Room, Error> {
-        let busy = || {
+    pub(crate) fn room(&self, bytes: u64, of: &Principal) -> Result<Room, Error> {
+        let part = match of {
+            Principal::Playback(_) => self.by_token.take(bytes),
+            Principal::Root(_) | Principal::Identity(_) => self.of_keys.of(of).take(bytes),
+        };
+        part.and_then(|part| Some(Room { parts: vec![part, self.all.take(bytes)?] })).ok_or_else(|| {
             metrics::counter!("vidicon_http_media_refused_total").increment(1);
             Error::unavailable("busy", "too much media is on its way to clients", 2)
-        };
-        let part = if by_token { Some(self.by_token.take(bytes).ok_or_else(busy)?) } else { None };
-        Ok(Room { _all: self.all.take(bytes).ok_or_else(busy)?, _part: part })
+        })
     }
 
     /// Room for a part of a body that has begun: waits until there is some.
-    pub(crate) async fn wait_for_room(&self, bytes: u64) -> Room {
-        // In this order, so that none of the whole is held while the part is waited for.
+    pub(crate) async fn wait_for_room(&self, bytes: u64, of: &Principal) -> Room {
+        // In this order, so that nothing of a whole is held while a part of it is waited for.
+        let bound = self.endless_of_keys.of(of);
+        let own = bound.wait(bytes).await;
         let part = self.endless.wait(bytes).await;
-        Room { _all: self.all.wait(bytes).await, _part: Some(part) }
+        Room { parts: vec![own, part, self.all.wait(bytes).await] }
     }
 
-    /// Watches over a body without a known end. Its connection is cut once its client leaves a piece lying for too long.
-    pub(crate) fn reading(&self, cut: Cut) -> Arc<Reading> {
-        let reading = Arc::new(Reading { given_at: Mutex::new(None), cut });
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&reading));
-        reading
+    /// Watches over a part of a body without a known end. Its connection is cut once its client takes it too slowly.
+    pub(crate) fn hold(&self, room: Room, bytes: u64, cut: Cut) -> Arc<Hold> {
+        let hold = Arc::new(Hold::new(room, bytes, cut));
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&hold));
+        hold
     }
 
     /// An answer whose body is these chunks, no byte copied.
     pub(crate) fn answer(&self, content_type: &'static str, chunks: Chunks, room: Room) -> Response {
         let left = chunks.len() as u64;
-        let slot = Arc::new(Slot::new(Some(Held { chunks, next: 0, read_at: Instant::now(), _room: room })));
+        let pace = Pace::begin(left, Instant::now());
+        let slot = Arc::new(Slot::new(Some(Held { chunks, next: 0, at: 0, pace, room })));
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&slot));
         let mut response = Body::new(ChunksBody { slot, left }).into_response();
         let headers = response.headers_mut();
@@ -145,31 +177,21 @@ impl Sending {
         response
     }
 
-    /// Gives up the bodies that their clients leave lying; to be called every few seconds.
+    /// Gives up the bodies that their clients leave lying or take too slowly; to be called every few seconds.
     pub(crate) fn end_stalled(&self, now: Instant) {
         let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
         bodies.retain(|slot| {
             let Some(slot) = slot.upgrade() else { return false };
             let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            let stalled = held.as_ref().is_none_or(|held| now.saturating_duration_since(held.read_at) >= STALLED);
-            if stalled {
+            let late = held.as_ref().is_none_or(|held| held.pace.is_late(now, held.room.is_scarce()));
+            if late {
                 *held = None;
             }
-            !stalled
+            !late
         });
         drop(bodies);
-        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        readings.retain(|reading| {
-            let Some(reading) = reading.upgrade() else { return false };
-            let given_at = *reading.lock();
-            let stalled = given_at.is_some_and(|at| now.saturating_duration_since(at) >= STALLED);
-            if stalled {
-                metrics::counter!("vidicon_http_media_cut_total").increment(1);
-                // What the connection itself still holds of the body goes with it.
-                reading.cut.now();
-            }
-            !stalled
-        });
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.retain(|hold| hold.upgrade().is_some_and(|hold| !hold.cut_if_late(now)));
     }
 }
 
@@ -178,9 +200,29 @@ type Slot = Mutex<Option<Held>>;
 
 struct Held {
     chunks: Chunks,
+    /// What is given next: a part, and where in it.
     next: usize,
-    read_at: Instant,
-    _room: Room,
+    at: usize,
+    pace: Pace,
+    room: Room,
+}
+
+impl Held {
+    /// The next piece of at most [`LONGEST_PIECE`] bytes.
+    fn piece(&mut self) -> Option<Bytes> {
+        self.pace.gave(Instant::now());
+        loop {
+            let rest = self.chunks.parts().get(self.next)?.slice(self.at..);
+            let piece = rest.slice(..rest.len().min(LONGEST_PIECE));
+            self.at += piece.len();
+            if piece.len() == rest.len() {
+                (self.next, self.at) = (self.next + 1, 0);
+            }
+            if !piece.is_empty() {
+                return Some(piece);
+            }
+        }
+    }
 }
 
 struct ChunksBody {
@@ -196,20 +238,9 @@ impl hyper::body::Body for ChunksBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let part = {
-            let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.as_mut().and_then(|held| {
-                held.read_at = Instant::now();
-                let part = held.chunks.parts()[held.next..].iter().find(|part| !part.is_empty()).cloned();
-                held.next += held.chunks.parts()[held.next..].iter().take_while(|part| part.is_empty()).count() + 1;
-                part
-            })
-        };
+        let part = self.slot.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Held::piece);
         let Some(part) = part else {
-            return Poll::Ready(Some(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client read nothing for too long",
-            ))));
+            return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the client read too slowly"))));
         };
         self.left = self.left.saturating_sub(part.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(part))))
@@ -235,75 +266,108 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::{
+        auth::{identity::Identity, token::Playback},
+        pace,
+    };
     use http_body_util::BodyExt;
+    use media::UnixMillis;
+    use std::time::Duration;
+
+    fn key(id: &str) -> Principal {
+        Principal::Identity(Arc::new(Identity { access_key_id: id.into(), ..Identity::default() }))
+    }
+    fn token() -> Principal {
+        let range = store::Range { from: UnixMillis(0), to: UnixMillis(1) };
+        Principal::Playback(Playback { stream: 1, range, expires_at: UnixMillis(1) })
+    }
+    const ROOT: Principal = Principal::Root(None);
 
     #[tokio::test]
     async fn slices_go_out_as_they_are_and_the_length_is_told() {
-        let (one, two) = (Bytes::from_static(b"one"), Bytes::from(vec![7; 100_000]));
+        let (one, two) = (Bytes::from_static(b"one"), Bytes::from(vec![7; LONGEST_PIECE + 100]));
         let chunks: Chunks = [one.clone(), Bytes::new(), two.clone()].into_iter().collect();
         let sending = Sending::default();
-        let response = sending.answer("video/mp4", chunks, sending.room(100_003, false).unwrap());
-        assert_eq!(response.headers()[header::CONTENT_LENGTH], "100003");
+        let len = chunks.len() as u64;
+        let response = sending.answer("video/mp4", chunks, sending.room(len, &ROOT).unwrap());
+        assert_eq!(response.headers()[header::CONTENT_LENGTH], len.to_string());
         let mut body = response.into_body();
-        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        let second = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let mut piece = async || body.frame().await.map(|frame| frame.unwrap().into_data().unwrap());
+        let (first, second, third) = (piece().await.unwrap(), piece().await.unwrap(), piece().await.unwrap());
         assert_eq!((first.as_ptr(), second.as_ptr()), (one.as_ptr(), two.as_ptr()), "not copied");
-        assert!(body.frame().await.is_none());
+        assert_eq!((second.len(), third.as_ptr()), (LONGEST_PIECE, two[LONGEST_PIECE..].as_ptr()));
+        assert!(third.len() == 100 && piece().await.is_none());
     }
 
     #[tokio::test]
     async fn bodies_are_bounded_together_and_stalled_ones_end() {
-        let sending = Sending::new(100, 40, 60);
-        let busy = |bytes, by_token| sending.room(bytes, by_token).map_err(|e| (e.status.as_u16(), e.code)).err();
-        let refused = Some((503, "busy"));
+        let sending = Sending::new(120, 40, 60);
+        let busy = |bytes, of: &Principal| sending.room(bytes, of).map_err(|e| (e.status.as_u16(), e.code)).err();
+        let (refused, token) = (Some((503, "busy")), token());
         let part = || Bytes::from(vec![0; 20 << 10]);
         let two = || [part(), part()].into_iter().collect::<Chunks>();
-        let room = sending.room(40 << 10, true).unwrap();
-        assert_eq!((busy(1, true), busy(60 << 10, false), busy(61 << 10, false)), (refused, None, refused));
+        let room = sending.room(40 << 10, &token).unwrap();
+        assert_eq!((busy(1, &token), busy(60 << 10, &ROOT)), (refused, None));
         let mut read = sending.answer("video/mp4", two(), room).into_body();
-        let left_lying = sending.answer("video/mp4", two(), sending.room(60 << 10, false).unwrap()).into_body();
-        assert_eq!(busy(1, false), refused);
+        let left_lying = sending.answer("video/mp4", two(), sending.room(60 << 10, &ROOT).unwrap()).into_body();
+        assert_eq!((busy(1, &ROOT), busy(20 << 10, &key("a"))), (refused, None), "a key has no more than half");
+        assert_eq!(busy(21 << 10, &key("a")), refused, "of all");
         sending.end_stalled(Instant::now());
-        assert_eq!(busy(1, false), refused, "not yet");
+        assert_eq!(busy(1, &ROOT), refused, "not yet");
+        tokio::time::sleep(Duration::from_millis(5)).await;
         let begun = Instant::now();
+        tokio::time::sleep(Duration::from_millis(5)).await;
         read.frame().await.unwrap().unwrap();
         // As if the one had been read a moment ago, and nothing of the other.
-        sending.end_stalled(begun + STALLED);
-        assert_eq!(busy(60 << 10, false), None, "the other's room");
+        sending.end_stalled(begun + pace::STALLED);
+        assert_eq!(busy(60 << 10, &ROOT), None, "the other's room");
         assert!(left_lying.collect().await.is_err(), "never half an answer that looks whole");
         read.frame().await.unwrap().unwrap();
         assert!(read.frame().await.is_none());
-        assert_eq!(busy(1, true), refused, "until it is dropped");
+        assert_eq!(busy(1, &token), refused, "until it is dropped");
         drop(read);
-        assert_eq!(busy(1 << 40, true), None, "a giant goes alone");
-        let all = sending.room(1 << 40, false);
-        assert!(all.is_ok() && busy(1, false) == refused);
+        assert_eq!(busy(1 << 40, &token), None, "a giant goes alone");
         sending.end_stalled(Instant::now());
         assert!(sending.bodies.lock().unwrap().is_empty());
     }
 
     #[tokio::test]
-    async fn an_endless_body_waits_for_room_and_is_cut_when_its_client_leaves_it_lying() {
+    async fn an_endless_body_waits_for_room_of_its_key_and_of_all() {
         let sending = Sending::new(100, 40, 60);
-        let all = sending.wait_for_room(60 << 10).await;
-        let waiting = tokio::time::timeout(Duration::from_millis(20), sending.wait_for_room(1));
-        assert!(waiting.await.is_err());
-        assert!(sending.room(40 << 10, false).is_ok(), "others have their part");
-        drop(all);
-        drop(sending.wait_for_room(1 << 40).await);
-        let (lying, quiet) = (Cut::default(), Cut::default());
-        let one = sending.reading(lying.clone());
-        let other = sending.reading(quiet.clone());
-        one.gave();
-        other.gave();
-        other.waits();
+        let (one, other) = (key("one"), key("other"));
+        let waits = async |bytes, of: &Principal| {
+            tokio::time::timeout(Duration::from_millis(20), sending.wait_for_room(bytes, of)).await.is_err()
+        };
+        let own = sending.wait_for_room(30 << 10, &one).await;
+        assert!(waits(1, &one).await && !waits(30 << 10, &other).await, "a key has no more than half");
+        let others = sending.wait_for_room(30 << 10, &other).await;
+        assert!(waits(1, &key("third")).await, "all of it is out");
+        assert!(sending.room(40 << 10, &ROOT).is_ok(), "bodies with an end have their part");
+        assert!(own.is_scarce());
+        drop(others);
+        assert!(own.is_scarce(), "of its key");
+        drop(own);
+        let giant = sending.wait_for_room(1 << 40, &one).await;
+        assert!(waits(1, &one).await);
+        drop(giant);
+        drop(sending.endless_of_keys.of(&ROOT));
+        assert_eq!(sending.endless_of_keys.of.lock().unwrap().len(), 1, "those that hold nothing are forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_taken_too_slowly_has_its_connection_cut() {
+        let sending = Sending::new(1000, 40, 1000);
+        let (slow, gone) = (Cut::default(), Cut::default());
+        let hold = async |cut: &Cut| sending.hold(sending.wait_for_room(1, &ROOT).await, 1, cut.clone());
+        let (held, left) = (hold(&slow).await, hold(&gone).await);
+        let piece = held.piece(Bytes::from_static(b"1"));
+        drop((held, left));
         let now = Instant::now();
         sending.end_stalled(now);
-        assert!(!lying.is_cut());
-        sending.end_stalled(now + STALLED);
-        assert!(lying.is_cut() && !quiet.is_cut(), "there was nothing to take");
-        drop(other);
-        sending.end_stalled(now);
-        assert!(sending.readings.lock().unwrap().is_empty());
+        assert!(!slow.is_cut() && sending.holds.lock().unwrap().len() == 1);
+        sending.end_stalled(now + pace::STALLED + Duration::from_secs(1));
+        assert!(slow.is_cut() && !gone.is_cut(), "its last piece lies with the connection");
+        assert!(sending.holds.lock().unwrap().is_empty());
+        drop(piece);
     }
 }

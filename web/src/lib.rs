@@ -19,6 +19,7 @@ mod extract;
 mod health;
 mod hls;
 mod linger;
+mod pace;
 mod page;
 mod routes;
 mod rules;

@@ -196,7 +196,7 @@ pub(crate) async fn fragment(
     let granted = caller.stream(&name).await?;
     let number: FragmentNumber = number.parse().map_err(|_| Error::not_found("there is no such fragment"))?;
     let sending = &caller.shared.sending;
-    let room = sending.room(granted.fragment_meta(number).await?.bytes.into(), granted.playback().is_some())?;
+    let room = sending.room(granted.fragment_meta(number).await?.bytes.into(), &caller.principal)?;
     let fragment = granted.fragment(number).await?;
     let mut response = immutable(sending.answer("video/x-matroska", fragment.to_mkv(), room));
     let file = format!("attachment; filename=\"{}-{}.mkv\"", granted.info().name, fragment.meta.producer_start.0);

@@ -12,6 +12,7 @@ pub(crate) type Tags = BTreeMap<String, String>;
 
 /// Whom an access key stands for, and what it may do. Holds no secret.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct Identity {
     /// The access key id that signed, or that the session's credentials have.
     pub(crate) access_key_id: String,

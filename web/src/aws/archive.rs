@@ -208,8 +208,7 @@ async fn get_media_for_fragment_list(
     let numbers = numbers(&input.fragments)?;
     let stream = granted.whole()?;
     let source = List { stream: stream.clone(), numbers: numbers.into_iter() };
-    let reading = caller.shared.sending.reading(cut);
-    Ok(answer(&caller, stream, Form::FragmentList, source, reading))
+    Ok(answer(&caller, stream, Form::FragmentList, source, cut))
 }
 
 /// The numbers of a request; `None` for what is digits and can be no number of a fragment.

@@ -1,14 +1,13 @@
 //! Fragments as GetMedia and GetMediaForFragmentList send them (REFERENCE §3.2): for each a Matroska document of its own, with
 //! tags of this server before and after the producer's cluster, which goes out byte for byte as it came in.
 
+use crate::body::LONGEST_PIECE;
 use bytes::{Bytes, BytesMut};
 use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, UnixMillis, mkv};
 
 /// Parts of at least so many bytes go out as they lie; smaller neighbours are copied into one piece, because each piece is a
 /// chunk on the wire.
 const OWN_PIECE: usize = 16 << 10;
-/// The most bytes of a piece. A client that takes one in time is one that still reads.
-const LONGEST_PIECE: usize = 256 << 10;
 
 /// Which operation's tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,15 @@
 //! The body of an answer that sends fragment after fragment, at the pace of its client.
 //!
 //! It holds the fragment that is being sent and the next one, in the room that all such bodies share; while there is none it
-//! waits. A client that reads slowly is given older fragments, from the disk, and misses none. One that reads nothing at all
-//! while there is something to send loses its connection after a minute, and goes on with the continuation token of what it has.
+//! waits. A client that reads slowly is given older fragments, from the disk, and misses none. One that takes what it is given too
+//! slowly ([`Pace`](crate::pace)) loses its connection, and goes on with the continuation token of what it has.
 
 use super::fragments::{self, Fault, Form, Pieces};
 use crate::{
-    auth::Caller,
-    body::{Reading, Room},
+    auth::{Caller, access::Principal},
+    body::Room,
+    pace::Hold,
+    serve::Cut,
     state::Shared,
 };
 use axum::{
@@ -60,6 +62,8 @@ enum Step {
 /// Reads what a source names.
 struct Loader<S> {
     shared: Arc<Shared>,
+    /// Whose room it takes.
+    principal: Principal,
     stream: Stream,
     source: S,
     ended: bool,
@@ -88,7 +92,7 @@ impl<S: Source> Loader<S> {
 
     /// Reads a fragment; `None` where the source goes on without it.
     async fn load(&mut self, meta: &FragmentMeta) -> Option<Step> {
-        let room = self.shared.sending.wait_for_room(u64::from(meta.bytes)).await;
+        let room = self.shared.sending.wait_for_room(u64::from(meta.bytes), &self.principal).await;
         let (number, stream) = (meta.number, self.stream.info().name);
         let goes_on = self.source.goes_on_without();
         match self.stream.fragment(number).await {
@@ -120,39 +124,35 @@ struct Sender {
     steps: BoxStream<'static, Step>,
     /// The step after the one that is being sent, once it is known: the inner `None` is the end.
     ahead: Option<Option<Step>>,
-    /// Pieces of the fragment that is being sent, and its room.
+    /// Pieces of the fragment that is being sent, which keep it in its room.
     pieces: Pieces,
-    held: Option<(FragmentMeta, Room)>,
+    held: Option<(FragmentMeta, Arc<Hold>)>,
     /// The document that has begun for a fragment to come.
     begun: Option<HeaderId>,
     /// Whether a document is open for tags to stand in.
     any: bool,
-    reading: Arc<Reading>,
+    cut: Cut,
     /// Sent so far.
     fragments: u64,
     bytes: u64,
 }
 
 /// An answer whose body is what `source` names of a stream.
-pub(crate) fn answer<S: Source>(
-    caller: &Caller,
-    stream: Stream,
-    form: Form,
-    source: S,
-    reading: Arc<Reading>,
-) -> Response {
+pub(crate) fn answer<S: Source>(caller: &Caller, stream: Stream, form: Form, source: S, cut: Cut) -> Response {
     metrics::gauge!("vidicon_get_media_connections", "operation" => form.operation()).increment(1.0);
+    let (shared, principal) = (caller.shared.clone(), caller.principal.clone());
+    let loader = Loader { shared, principal, stream: stream.clone(), source, ended: false };
     let sender = Sender {
         caller: caller.with(caller.action()),
-        stream: stream.clone(),
+        stream,
         form,
-        steps: Loader { shared: caller.shared.clone(), stream, source, ended: false }.steps(),
+        steps: loader.steps(),
         ahead: None,
         pieces: Pieces::default(),
         held: None,
         begun: None,
         any: false,
-        reading,
+        cut,
         fragments: 0,
         bytes: 0,
     };
@@ -168,19 +168,20 @@ impl Sender {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(piece) = self.pieces.pop() {
-                self.reading.gave();
                 self.bytes += piece.len() as u64;
                 // While this goes out, the next fragment is read.
                 if self.ahead.is_none() {
                     self.ahead = poll_immediate(self.steps.next()).await;
                 }
-                return Some(piece);
+                return Some(match &self.held {
+                    Some((_, hold)) => hold.piece(piece),
+                    None => piece,
+                });
             }
-            if let Some((meta, _room)) = self.held.take() {
+            if let Some((meta, _)) = self.held.take() {
                 self.sent(&meta);
                 continue;
             }
-            self.reading.waits();
             match self.step().await? {
                 Step::Begin(header) => {
                     self.pieces.extend(&mkv::document_start(&header));
@@ -189,7 +190,8 @@ impl Sender {
                 Step::Send(fragment, room) => {
                     let begun = self.begun.take() == Some(fragment.meta.header);
                     self.pieces = fragments::pieces(self.form, &fragment, begun);
-                    (self.held, self.any) = (Some((fragment.meta.clone(), room)), true);
+                    let hold = self.caller.shared.sending.hold(room, u64::from(fragment.meta.bytes), self.cut.clone());
+                    (self.held, self.any) = (Some((fragment.meta.clone(), hold)), true);
                 }
                 Step::Fail(fault) => {
                     if !self.any {

@@ -131,8 +131,7 @@ async fn get_media(
         header: None,
         begun: false,
     };
-    let reading = caller.shared.sending.reading(cut);
-    Ok(answer(&caller, stream, Form::GetMedia, source, reading))
+    Ok(answer(&caller, stream, Form::GetMedia, source, cut))
 }
 
 /// Whether there is such a fragment. One that a token names may have expired since: what follows it is asked for.

@@ -100,7 +100,6 @@ pub(crate) async fn of_token(
 async fn answer(caller: &Caller, granted: Granted, file: &str, asked: &InRange) -> Result<Response, Error> {
     let file = File::parse(file).ok_or_else(|| Error::not_found("a presentation has no such file"))?;
     let (hls, sending) = (&caller.shared.hls, &caller.shared.sending);
-    let by_token = granted.playback().is_some();
     match file {
         File::Index => {
             Ok(text(playlist::index(&granted, hls, &wanted(&granted, asked, caller.now())?, caller.now()).await?))
@@ -111,11 +110,11 @@ async fn answer(caller: &Caller, granted: Granted, file: &str, asked: &InRange) 
         File::Init(id) => {
             let header = granted.header(id).await?;
             let init = media::fmp4::init(&header).map_err(unplayable)?;
-            let room = sending.room(init.len() as u64, by_token)?;
+            let room = sending.room(init.len() as u64, &caller.principal)?;
             Ok(immutable(sending.answer("video/mp4", Chunks::from(init), room)))
         }
         File::Segment(number) => {
-            let room = sending.room(granted.fragment_meta(number).await?.bytes.into(), by_token)?;
+            let room = sending.room(granted.fragment_meta(number).await?.bytes.into(), &caller.principal)?;
             Ok(immutable(sending.answer("video/mp4", segment(&granted, hls, number).await?, room)))
         }
     }
