@@ -1,10 +1,11 @@
 //! Following a stream frame by frame while it is live.
 //!
 //! All followers of a stream read one ring of frames. The ring always holds the whole open fragment (its bytes are within the
-//! byte budget) and, up to a bound, what came before. A follower that the ring has overtaken skips to the newest key frame.
+//! byte budget), for those that begin to follow, and, up to a bound, what came before and a follower has not read yet. A follower that
+//! the ring has overtaken skips to the newest key frame.
 
 use media::{FragmentNumber, Frame, Header, UnixMillis};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -50,8 +51,8 @@ pub enum Followed {
 /// a picture at once) and never slows the writer: one that is too slow loses frames and is told so.
 pub struct Follower {
     hub: Arc<Hub>,
-    /// Sequence number of the next frame to give.
-    next: u64,
+    /// Under which the ring has its place.
+    id: u64,
 }
 
 impl Follower {
@@ -63,8 +64,8 @@ impl Follower {
             tokio::pin!(more);
             more.as_mut().enable();
             {
-                let ring = hub.lock();
-                if let Some(found) = self.look(&ring) {
+                let mut ring = hub.lock();
+                if let Some(found) = ring.read(self.id) {
                     return Some(found);
                 }
                 if ring.closed {
@@ -74,18 +75,13 @@ impl Follower {
             more.await;
         }
     }
+}
 
-    fn look(&mut self, ring: &Ring) -> Option<Followed> {
-        if self.next < ring.first {
-            // Overtaken. The frames of the newest fragment are all there, so it is a place to start from.
-            let resume = ring.newest_start.max(ring.first);
-            let skipped = resume - self.next;
-            self.next = resume;
-            return Some(Followed::Skipped(skipped));
-        }
-        let frame = ring.frames.get((self.next - ring.first) as usize)?;
-        self.next += 1;
-        Some(Followed::Frame(frame.clone()))
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut ring = self.hub.lock();
+        ring.followers.remove(&self.id);
+        ring.trim();
     }
 }
 
@@ -102,6 +98,9 @@ struct Ring {
     bytes: usize,
     /// Sequence number of the first frame in `frames`.
     first: u64,
+    /// Sequence number of the next frame to give, by follower.
+    followers: BTreeMap<u64, u64>,
+    next_follower: u64,
     /// The fragment that is shown live: the one that began last. With two sessions at once, frames of the other are not shown.
     newest: Option<FragmentNumber>,
     /// Sequence number of its frame 0.
@@ -119,17 +118,19 @@ impl Hub {
 
     /// A new follower: at the open fragment's key frame if there is one, else at what comes next.
     pub(crate) fn follow(self: &Arc<Self>) -> Follower {
-        let ring = self.lock();
-        let end = ring.first + ring.frames.len() as u64;
-        let next = if ring.open { ring.newest_start } else { end };
-        Follower { hub: self.clone(), next }
+        let mut ring = self.lock();
+        let next = if ring.open { ring.newest_start } else { ring.end() };
+        let id = ring.next_follower;
+        ring.next_follower += 1;
+        ring.followers.insert(id, next);
+        Follower { hub: self.clone(), id }
     }
 
     /// A fragment begins.
     pub(crate) fn begin(&self, fragment: &LiveFragment) {
         let mut ring = self.lock();
         ring.newest = Some(fragment.number);
-        ring.newest_start = ring.first + ring.frames.len() as u64;
+        ring.newest_start = ring.end();
         ring.open = true;
         ring.trim();
     }
@@ -153,6 +154,7 @@ impl Hub {
         let mut ring = self.lock();
         if ring.newest == Some(number) {
             ring.open = false;
+            ring.trim();
         }
     }
 
@@ -164,12 +166,109 @@ impl Hub {
 }
 
 impl Ring {
-    /// Drops the oldest frames over the bounds, but none of the newest fragment.
+    /// Sequence number of the next frame to come.
+    fn end(&self) -> u64 {
+        self.first + self.frames.len() as u64
+    }
+
+    /// What comes next for a follower.
+    fn read(&mut self, follower: u64) -> Option<Followed> {
+        let next = self.followers.get_mut(&follower)?;
+        if *next < self.first {
+            // Overtaken. The frames of the newest fragment are all there, so it is a place to start from.
+            let resume = self.newest_start.max(self.first);
+            let skipped = resume - *next;
+            *next = resume;
+            return Some(Followed::Skipped(skipped));
+        }
+        let frame = self.frames.get((*next - self.first) as usize)?;
+        *next += 1;
+        Some(Followed::Frame(frame.clone()))
+    }
+
+    /// Drops the oldest frames: those that no follower needs, be it one that comes while a fragment is open, and over the bounds any
+    /// that are not of the newest fragment.
     fn trim(&mut self) {
-        while self.first < self.newest_start && (self.bytes > RING_BYTES || self.frames.len() > RING_FRAMES) {
+        let kept = if self.open { self.newest_start } else { self.end() };
+        let needed = self.followers.values().copied().min().unwrap_or(u64::MAX).min(kept);
+        let is_full = |ring: &Ring| ring.bytes > RING_BYTES || ring.frames.len() > RING_FRAMES;
+        while self.first < needed || self.first < self.newest_start && is_full(self) {
             let Some(frame) = self.frames.pop_front() else { break };
             self.bytes -= frame.frame.data.len();
             self.first += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use bytes::Bytes;
+    use media::{FragmentNumber, UnixMicros};
+
+    fn fragment(counter: u64) -> Arc<LiveFragment> {
+        let header = media::mkv::write_header(&[]).shared();
+        let (producer_start, server_start) = (UnixMillis(0), UnixMillis(0));
+        Arc::new(LiveFragment { number: FragmentNumber::new(counter, 0, 0), header, producer_start, server_start })
+    }
+
+    fn push(hub: &Hub, fragment: &Arc<LiveFragment>, frames: std::ops::Range<u32>) {
+        for index in frames {
+            let frame = Frame { track: 1, time: UnixMicros(0), key: index == 0, data: Bytes::from_static(b"frame") };
+            hub.push(LiveFrame { fragment: fragment.clone(), index, frame });
+        }
+    }
+
+    fn held(hub: &Hub) -> (usize, usize) {
+        let ring = hub.lock();
+        (ring.frames.len(), ring.bytes / 5)
+    }
+
+    async fn next(follower: &mut Follower) -> (u64, u32) {
+        match follower.next().await {
+            Some(Followed::Frame(frame)) => (frame.fragment.number.counter(), frame.index),
+            other => panic!("no frame but {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_needs_is_not_held() {
+        let hub = Arc::new(Hub::default());
+        let [one, two, three] = [1, 2, 3].map(fragment);
+        hub.begin(&one);
+        push(&hub, &one, 0..3);
+        assert_eq!(held(&hub), (3, 3), "for whoever begins to follow");
+        let (mut slow, mut fast) = (hub.follow(), hub.follow());
+        hub.end(one.number);
+        for index in 0..3 {
+            assert_eq!(next(&mut fast).await, (1, index));
+        }
+        hub.begin(&two);
+        push(&hub, &two, 0..2);
+        assert_eq!(held(&hub), (5, 5), "the slow one has read nothing");
+        assert_eq!((next(&mut slow).await, next(&mut slow).await), ((1, 0), (1, 1)));
+        push(&hub, &two, 2..3);
+        assert_eq!(held(&hub), (4, 4));
+        drop(slow);
+        assert_eq!(held(&hub), (3, 3));
+        // A fragment that another session had open is not shown, and its end changes nothing.
+        push(&hub, &one, 3..4);
+        hub.end(one.number);
+        assert_eq!(held(&hub), (3, 3));
+        assert_eq!(next(&mut fast).await, (2, 0));
+        hub.end(two.number);
+        assert_eq!(held(&hub), (2, 2));
+        assert_eq!((next(&mut fast).await, next(&mut fast).await), ((2, 1), (2, 2)));
+        drop(fast);
+        assert_eq!(held(&hub), (0, 0));
+        let mut late = hub.follow();
+        hub.begin(&three);
+        push(&hub, &three, 0..1);
+        assert_eq!(next(&mut late).await, (3, 0));
+        drop(late);
+        hub.end(three.number);
+        assert_eq!(held(&hub), (0, 0));
     }
 }

@@ -1,12 +1,11 @@
 //! What memory knows of the sealed and the newest durable fragments of one stream.
 //!
-//! What belongs here: the tail, the figures of the newest fragments, who waits for a commit, and whether a fragment was sent
-//! before. What does not: open fragments and numbers ([`crate::state`]), and locks.
+//! What belongs here: the figures of the newest fragments, who waits for a commit, and whether a fragment was sent before. What does
+//! not: their bytes ([`crate::tail`]), open fragments and numbers ([`crate::state`]), and locks.
 
 use crate::{Durable, Error, Kind};
-use media::{Fragment, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
-use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
+use media::{FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
+use std::collections::{HashMap, HashSet, VecDeque};
 use tokio::sync::oneshot;
 
 /// Newest fragments whose figures stay in memory, per stream.
@@ -15,7 +14,7 @@ pub(crate) const RECENT: usize = 256;
 const MOST_WAITERS: usize = 64;
 
 /// What makes two fragments of a stream the same one, sent twice (invariant 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) producer_start: UnixMillis,
     pub(crate) header: HeaderId,
@@ -54,7 +53,6 @@ pub(crate) struct Recorded {
 pub(crate) type Waiters = Vec<oneshot::Sender<Result<FragmentMeta, Error>>>;
 
 struct InFlight {
-    number: FragmentNumber,
     key: Key,
     waiters: Waiters,
 }
@@ -68,9 +66,9 @@ struct Recent {
 /// See the module.
 pub(crate) struct Memory {
     /// Complete fragments that are not durable yet.
-    in_flight: Vec<InFlight>,
-    tail: VecDeque<Arc<Fragment>>,
-    tail_bytes: u64,
+    in_flight: HashMap<FragmentNumber, InFlight>,
+    /// The first of them that is such a one.
+    by_key: HashMap<Key, FragmentNumber>,
     /// The newest durable fragments by number, none left out.
     recent: VecDeque<Recent>,
     /// Whether `recent` holds all that the catalog holds.
@@ -82,50 +80,45 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(recorded: Recorded) -> Memory {
         let mut memory = Memory {
-            in_flight: Vec::new(),
-            tail: VecDeque::new(),
-            tail_bytes: 0,
+            in_flight: HashMap::new(),
+            by_key: HashMap::new(),
             recent_is_all: recorded.recent.len() < RECENT,
-            recent: VecDeque::new(),
+            recent: recorded.recent.into_iter().map(|meta| Recent { meta, replaced: false }).collect(),
             newest_start: recorded.newest_start,
         };
-        recorded.recent.into_iter().for_each(|meta| memory.push_recent(meta));
+        memory.mark_replaced();
         memory
-    }
-
-    /// Bytes of the tail.
-    pub(crate) fn tail_bytes(&self) -> u64 {
-        self.tail_bytes
     }
 
     /// A fragment is complete and on its way to the disk.
     pub(crate) fn sealed(&mut self, meta: &FragmentMeta) {
-        self.in_flight.push(InFlight { number: meta.number, key: Key::of(meta), waiters: Vec::new() });
+        let key = Key::of(meta);
+        self.in_flight.insert(meta.number, InFlight { key, waiters: Vec::new() });
+        self.by_key.entry(key).or_insert(meta.number);
     }
 
     /// A fragment is no longer in flight: who else waits for it.
     pub(crate) fn settle(&mut self, number: FragmentNumber) -> Waiters {
-        let at = self.in_flight.iter().position(|f| f.number == number);
-        at.map(|at| self.in_flight.swap_remove(at).waiters).unwrap_or_default()
+        let Some(InFlight { key, waiters }) = self.in_flight.remove(&number) else { return Vec::new() };
+        if self.by_key.get(&key) == Some(&number) {
+            self.by_key.remove(&key);
+        }
+        waiters
     }
 
     /// A fragment is durable.
-    pub(crate) fn persisted(&mut self, fragment: Arc<Fragment>, tail_limit: u64) {
-        self.push_recent(fragment.meta.clone());
-        self.tail_bytes += u64::from(fragment.meta.bytes);
-        self.tail.push_back(fragment);
-        while self.tail_bytes > tail_limit {
-            let Some(old) = self.tail.pop_front() else { break };
-            self.tail_bytes -= u64::from(old.meta.bytes);
-        }
+    pub(crate) fn persisted(&mut self, meta: FragmentMeta) {
+        self.push_recent(meta);
     }
 
     fn push_recent(&mut self, meta: FragmentMeta) {
-        self.newest_start = self.newest_start.max(Some(meta.producer_start));
-        // A re-sent fragment replaces the one of the same producer time (invariant 7).
-        for earlier in self.recent.iter_mut().filter(|r| r.meta.producer_start == meta.producer_start) {
-            earlier.replaced = true;
+        // A re-sent fragment replaces the one of the same producer time (invariant 7). Of a later one than all there is none.
+        if self.newest_start >= Some(meta.producer_start) {
+            for earlier in self.recent.iter_mut().filter(|r| r.meta.producer_start == meta.producer_start) {
+                earlier.replaced = true;
+            }
         }
+        self.newest_start = self.newest_start.max(Some(meta.producer_start));
         self.recent.push_back(Recent { meta, replaced: false });
         if self.recent.len() > RECENT {
             self.recent.pop_front();
@@ -135,22 +128,27 @@ impl Memory {
 
     /// Whether a fragment was sent before.
     pub(crate) fn sent_before(&mut self, key: &Key) -> Sent {
-        if let Some(found) = self.in_flight.iter_mut().find(|f| f.key == *key) {
+        let in_flight = self.by_key.get(key).copied();
+        if let Some((number, found)) = in_flight.and_then(|number| Some((number, self.in_flight.get_mut(&number)?))) {
             let (done, answer) = oneshot::channel();
             if found.waiters.len() < MOST_WAITERS {
                 found.waiters.push(done);
             } else {
-                let message = format!("fragment {} was sent again too often before it is durable", found.number);
+                let message = format!("fragment {number} was sent again too often before it is durable");
                 // The receiver is here, so it cannot fail.
                 let _ = done.send(Err(Error::new(Kind::LimitExceeded, message)));
             }
-            return Sent::Before(found.number, Durable::new(answer));
+            return Sent::Before(number, Durable::new(answer));
+        }
+        // The common case: it goes on where the stream was.
+        if self.newest_start.is_none_or(|newest| key.producer_start > newest) {
+            return Sent::New;
         }
         if let Some(found) = self.recent.iter().rev().find(|r| Key::of(&r.meta) == *key) {
             return Sent::Before(found.meta.number, Durable::already(found.meta.clone()));
         }
         // Only a producer that goes back in time, as one does that sends again, can send what only the catalog knows.
-        match self.recent_is_all || self.newest_start.is_none_or(|newest| key.producer_start > newest) {
+        match self.recent_is_all {
             true => Sent::New,
             false => Sent::Unknown,
         }
@@ -176,21 +174,18 @@ impl Memory {
         known.then(|| self.recent.iter().skip(at).take(limit).map(|r| r.meta.clone()).collect())
     }
 
-    /// A fragment of the tail.
-    pub(crate) fn in_tail(&self, number: FragmentNumber) -> Option<Arc<Fragment>> {
-        self.tail.iter().rev().find(|f| f.meta.number == number).cloned()
-    }
-
     /// Forgets durable fragments, which were deleted.
     pub(crate) fn forget(&mut self, gone: impl Fn(&FragmentMeta) -> bool) {
         self.recent.retain(|r| !gone(&r.meta));
         // One of two with the same producer time may have been shorter and stayed: then it is listed again.
+        self.mark_replaced();
+    }
+
+    fn mark_replaced(&mut self) {
         let mut shown = HashSet::with_capacity(self.recent.len());
         for recent in self.recent.iter_mut().rev() {
             recent.replaced = !shown.insert(recent.meta.producer_start);
         }
-        self.tail.retain(|f| !gone(&f.meta));
-        self.tail_bytes = self.tail.iter().map(|f| u64::from(f.meta.bytes)).sum();
     }
 }
 

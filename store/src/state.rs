@@ -1,4 +1,4 @@
-//! The state of one stream in memory: its numbers, the order of its open fragments, its tail, its figures.
+//! The state of one stream in memory: its numbers, the order of its open fragments, its figures.
 
 use crate::budget::Budget;
 use crate::catalog::{Catalog, streams};
@@ -7,23 +7,23 @@ use crate::deletion::Deletions;
 use crate::follow::{Hub, LiveFragment};
 use crate::memory::{Key, Memory, Recorded, Sent};
 use crate::notifications::Notify;
+use crate::order::Order;
 use crate::segments::reader::Reader;
 use crate::segments::record::StreamBody;
 use crate::stats::Stats;
+use crate::tail::Tail;
 use crate::{Clock, Config, Durable, Error, Kind, Range, StreamInfo};
 use media::{Cause, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Headers of a stream that stay in memory.
 const HEADERS: usize = 16;
 /// Numbers that are kept for sessions that begin fragments at the same moment.
 const SPARE: u64 = streams::BLOCK / 4;
-/// An open fragment that gets no frame for so long is given up if complete ones wait behind it.
-const STALLED: Duration = Duration::from_secs(5);
 
 /// What all streams of a store share.
 pub(crate) struct Shared {
@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) catalog: Catalog,
     pub(crate) reader: Reader,
+    pub(crate) tail: Tail,
     pub(crate) queue: Arc<Queue>,
     pub(crate) stopping: AtomicBool,
     pub(crate) deletions: Deletions,
@@ -68,10 +69,8 @@ struct Inner {
     reserving: bool,
     /// What the next fragment carries if its writer gives no cause.
     next_cause: Option<Cause>,
-    /// Open fragments by counter, with the time of their last frame.
-    open: BTreeMap<u64, Instant>,
-    /// Complete fragments that wait for an open one with a smaller number, so that commits are in order of numbers (invariant 2).
-    waiting: BTreeMap<u64, Sealed>,
+    /// Fragments on their way to the commit queue.
+    order: Order<Sealed>,
     headers: VecDeque<Arc<Header>>,
     memory: Memory,
     stats: Stats,
@@ -94,8 +93,7 @@ impl StreamState {
             counter_limit,
             reserving: false,
             next_cause: Some(next_cause),
-            open: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            order: Order::new(),
             headers: VecDeque::new(),
             memory,
             stats: Stats::default(),
@@ -155,12 +153,13 @@ impl StreamState {
     /// The stream was deleted: nothing follows. Complete fragments that still wait are dropped.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let waiting = std::mem::take(&mut self.lock().waiting);
+        let waiting = self.lock().order.take_waiting();
         let error = Error::new(Kind::NotFound, "the stream was deleted");
-        waiting.into_values().for_each(|sealed| sealed.fail(&error));
+        waiting.for_each(|sealed| sealed.fail(&error));
+        self.shared.tail.forget(self.id(), |_| true);
         self.hub.close();
         // The metrics facade cannot take a gauge back: it rests at 0, where no alarm rings, until the exporter drops what is idle.
-        for gauge in ["vidicon_fragment_age_seconds", "vidicon_queue_bytes", "vidicon_tail_bytes"] {
+        for gauge in ["vidicon_fragment_age_seconds", "vidicon_queue_bytes"] {
             metrics::gauge!(gauge, "stream" => self.name().to_string()).set(0.0);
         }
         // Wakes those that wait for a newer fragment; they see that it is closed.
@@ -198,7 +197,7 @@ impl StreamState {
         }
         let counter = inner.next_counter;
         inner.next_counter += 1;
-        inner.open.insert(counter, Instant::now());
+        inner.order.begin(counter, Instant::now());
         inner.stats.header(header);
         Ok(FragmentNumber::new(counter, now.0 as u64, random))
     }
@@ -249,9 +248,7 @@ impl StreamState {
     pub(crate) fn frame(&self, number: FragmentNumber, frame: &media::Frame, video: bool) {
         let now = self.now();
         let mut inner = self.lock();
-        if let Some(last) = inner.open.get_mut(&number.counter()) {
-            *last = Instant::now();
-        }
+        inner.order.frame(number.counter(), Instant::now());
         inner.stats.frame(frame, video, now);
     }
 
@@ -266,7 +263,7 @@ impl StreamState {
     pub(crate) fn notify(&self, number: FragmentNumber, notify: Arc<Notify>) -> bool {
         // Under the lock, so that the fragment is not sealed or dropped in between.
         let inner = self.lock();
-        let open = inner.open.contains_key(&number.counter());
+        let open = inner.order.is_open(number.counter());
         if open {
             self.notices().insert(number.counter(), notify);
         }
@@ -283,10 +280,10 @@ impl StreamState {
         let number = sealed.fragment.meta.number;
         let mut inner = self.lock();
         sealed.notify = self.notices().remove(&number.counter());
-        if inner.open.remove(&number.counter()).is_none() {
+        if !inner.order.close(number.counter()) {
             drop(inner);
             let error =
-                Error::new(Kind::Conflict, format!("fragment {number} stalled and was given up for a newer one"));
+                Error::new(Kind::Conflict, format!("fragment {number} took too long and was given up for newer ones"));
             let echo = error.echo();
             sealed.fail(&error);
             return Err(echo);
@@ -297,7 +294,7 @@ impl StreamState {
             return Ok(Sealing::Before(number, durable));
         }
         inner.memory.sealed(&sealed.fragment.meta);
-        inner.waiting.insert(number.counter(), sealed);
+        inner.order.wait(number.counter(), sealed, Instant::now());
         self.flush(inner);
         Ok(Sealing::Queued)
     }
@@ -310,32 +307,26 @@ impl StreamState {
     /// A fragment was dropped before its end.
     pub(crate) fn abandon(&self, number: FragmentNumber) {
         let mut inner = self.lock();
-        inner.open.remove(&number.counter());
+        inner.order.close(number.counter());
         self.notices().remove(&number.counter());
         self.flush(inner);
     }
 
-    /// Gives up open fragments that stalled while complete ones wait behind them.
+    /// Gives up open fragments that stalled while complete ones wait behind them, or for which those have waited too long.
     pub(crate) fn give_up_stalled(&self) {
         let mut inner = self.lock();
-        let Some(first_waiting) = inner.waiting.keys().next().copied() else { return };
-        let before = inner.open.len();
-        inner.open.retain(|counter, last| *counter > first_waiting || last.elapsed() < STALLED);
-        if inner.open.len() < before {
-            tracing::warn!(stream = %self.name(), "an open fragment stalled and was given up for newer ones");
+        let given_up = inner.order.give_up(Instant::now());
+        if given_up > 0 {
+            tracing::warn!(stream = %self.name(), fragments = given_up, "what is open too long was given up for newer fragments");
         }
         self.flush(inner);
     }
 
     fn flush(&self, mut inner: MutexGuard<'_, Inner>) {
-        let bound = inner.open.keys().next().copied().unwrap_or(u64::MAX);
         let mut refused = Vec::new();
         // Handed over under the lock, so that the queue has the order of the numbers.
-        while let Some(first) = inner.waiting.first_entry() {
-            if *first.key() > bound {
-                break;
-            }
-            if let Err(Work::Fragment(sealed)) = self.shared.queue.push(Work::Fragment(first.remove())) {
+        while let Some(sealed) = inner.order.next() {
+            if let Err(Work::Fragment(sealed)) = self.shared.queue.push(Work::Fragment(sealed)) {
                 refused.push(sealed);
             }
         }
@@ -345,21 +336,18 @@ impl StreamState {
         }
     }
 
-    /// Bytes of the newest fragments that are kept in memory.
-    pub(crate) fn tail_bytes(&self) -> u64 {
-        self.lock().memory.tail_bytes()
-    }
-
     /// A fragment became durable.
     pub(crate) fn persisted(&self, fragment: Arc<Fragment>, now: UnixMillis) {
         let number = fragment.meta.number;
         metrics::counter!("vidicon_stream_bytes_total", "stream" => self.name().to_string())
             .increment(u64::from(fragment.meta.bytes));
+        let meta = fragment.meta.clone();
+        // First, so that whoever learns of it finds it.
+        self.shared.tail.push(self.id(), fragment);
         let mut inner = self.lock();
         inner.stats.last_commit_at = Some(now);
         let waiters = inner.memory.settle(number);
-        let meta = fragment.meta.clone();
-        inner.memory.persisted(fragment, self.shared.config.tail_bytes);
+        inner.memory.persisted(meta.clone());
         drop(inner);
         self.newest.send_modify(|newest| *newest = (*newest).max(Some(number)));
         // Nobody needs to wait any more.
@@ -411,17 +399,22 @@ impl StreamState {
 
     /// Forgets fragments up to this counter, which retention took.
     pub(crate) fn forget_upto(&self, counter: u64) {
-        self.lock().memory.forget(|m| m.number.counter() <= counter);
+        self.forget(|m| m.number.counter() <= counter);
     }
 
     /// Forgets fragments that overlap a range, which was deleted.
     pub(crate) fn forget_range(&self, range: Range) {
-        self.lock().memory.forget(|m| range.overlaps(m));
+        self.forget(|m| range.overlaps(m));
+    }
+
+    fn forget(&self, gone: impl Fn(&FragmentMeta) -> bool) {
+        self.lock().memory.forget(&gone);
+        self.shared.tail.forget(self.id(), gone);
     }
 
     /// A fragment of the tail.
     pub(crate) fn in_tail(&self, number: FragmentNumber) -> Option<Arc<Fragment>> {
-        self.lock().memory.in_tail(number)
+        self.shared.tail.get(self.id(), number)
     }
 
     /// A header that memory knows.

@@ -13,6 +13,7 @@ use crate::segments::reader::Reader;
 use crate::segments::writer::LogWriter;
 use crate::state::{Shared, StreamState, Streams};
 use crate::stream::Stream;
+use crate::tail::Tail;
 use crate::{Error, Kind, documents, recovery, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ pub struct Config {
     pub budget_bytes: u64,
     /// Byte budget of one stream out of it.
     pub stream_budget_bytes: u64,
-    /// Newest durable fragments kept in memory per stream, in bytes.
+    /// The newest durable fragments of all streams together that are kept in memory, in bytes.
     pub tail_bytes: u64,
     /// Retention of streams that name none, in hours; 0 keeps for ever.
     pub default_retention_hours: u32,
@@ -63,7 +64,7 @@ impl Default for Config {
             segment_bytes: 256 << 20,
             budget_bytes: 512 << 20,
             stream_budget_bytes: 64 << 20,
-            tail_bytes: 8 << 20,
+            tail_bytes: 32 << 20,
             default_retention_hours: 24 * 7,
             sweep_interval_s: 30,
         }
@@ -365,7 +366,8 @@ impl Opened {
         let streams: Arc<Streams> = Arc::new(RwLock::default());
         let shelf = folder.shelf().clone();
         let stopping = AtomicBool::new(false);
-        let shared = Arc::new(Shared { config, clock, catalog, reader, queue, stopping, deletions });
+        let tail = Tail::new(config.tail_bytes);
+        let shared = Arc::new(Shared { config, clock, catalog, reader, tail, queue, stopping, deletions });
         let sweeper = Sweeper { shared: shared.clone(), streams: streams.clone(), shelf, segments };
         let inner = Arc::new(Inner {
             shared,

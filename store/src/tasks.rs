@@ -91,9 +91,9 @@ fn refresh(shared: &Shared, streams: &Streams, segments: &AtomicU64) {
             let age_s = (now.0 - at.0).max(0) as f64 / 1000.0;
             metrics::gauge!("vidicon_fragment_age_seconds", "stream" => name.clone()).set(age_s);
         }
-        metrics::gauge!("vidicon_queue_bytes", "stream" => name.clone()).set(stream.budget.used() as f64);
-        metrics::gauge!("vidicon_tail_bytes", "stream" => name).set(stream.tail_bytes() as f64);
+        metrics::gauge!("vidicon_queue_bytes", "stream" => name).set(stream.budget.used() as f64);
     }
+    metrics::gauge!("vidicon_tail_bytes").set(shared.tail.bytes() as f64);
     metrics::gauge!("vidicon_segments").set(segments.load(Ordering::Relaxed) as f64);
 }
 
