@@ -27,8 +27,12 @@ impl Run {
         Run { writer: stream.writer(), store, at: T0 }
     }
     async fn write(&mut self) -> Result<FragmentMeta, crate::Error> {
+        self.write_of(300).await
+    }
+    /// A fragment of three frames of so many bytes.
+    async fn write_of(&mut self, frame_bytes: usize) -> Result<FragmentMeta, crate::Error> {
         self.at += 1000;
-        let (_, durable) = seal(&mut self.writer, fragment(&header(1280), self.at, 3, 300, None)).await;
+        let (_, durable) = seal(&mut self.writer, fragment(&header(1280), self.at, 3, frame_bytes, None)).await;
         durable.wait().await
     }
     fn fail(&self, point: &'static str, times: u32, kind: ErrorKind) {
@@ -103,6 +107,34 @@ async fn a_sync_that_fails_twice_fails_the_group_and_the_next_goes_to_a_new_segm
     assert_eq!(run.write().await.unwrap_err().kind(), Kind::Unavailable);
     good.push(run.write().await.unwrap());
     assert_eq!(files(dir.path()), 3);
+    run.end(dir.path(), &good).await;
+}
+
+/// Enough for a group of it to be written past the page cache.
+const LARGE: usize = 200_000;
+
+#[tokio::test]
+async fn a_failed_direct_write_is_like_a_failed_sync_and_a_full_disk_is_a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::new(dir.path()).await;
+    let mut good = vec![run.write().await.unwrap(), run.write_of(LARGE).await.unwrap()];
+    run.fail("segment.direct", 1, ErrorKind::StorageFull);
+    match run.write_of(LARGE).await {
+        Ok(_) => return println!("skipped: this file system takes no direct writes"),
+        Err(error) => assert_eq!(error.kind(), Kind::LimitExceeded),
+    }
+    good.push(run.write_of(LARGE).await.unwrap());
+    assert_eq!(files(dir.path()), 1);
+    run.fail("segment.direct", 1, ErrorKind::Other);
+    good.push(run.write_of(LARGE).await.unwrap());
+    assert_eq!(files(dir.path()), 2, "the group went to a new segment");
+    run.fail("segment.direct", 2, ErrorKind::Other);
+    assert_eq!(run.write_of(LARGE).await.unwrap_err().kind(), Kind::Unavailable);
+    good.push(run.write().await.unwrap());
+    run.fail("segment.direct", 1, ErrorKind::InvalidInput);
+    good.push(run.write_of(LARGE).await.unwrap());
+    good.push(run.write_of(LARGE).await.unwrap());
+    assert_eq!(files(dir.path()), 4);
     run.end(dir.path(), &good).await;
 }
 

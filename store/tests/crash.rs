@@ -21,14 +21,10 @@ fn child_config(data: &Path) -> Config {
 
 /// What each fragment of a stream holds, derived from its producer start alone.
 fn events_at(stream: usize, start: i64) -> Vec<media::Event> {
+    // Now and then one that is written past the page cache.
+    let frame_bytes = if start / 250 % 16 == 0 { 120_000 } else { 500 } + (start % 7001) as usize;
     // Two headers take turns, so that segments describe both.
-    fragment(
-        &header(640 + stream as u32 + (start / 1000 % 2) as u32 * 100),
-        start,
-        3,
-        500 + (start % 7001) as usize,
-        None,
-    )
+    fragment(&header(640 + stream as u32 + (start / 1000 % 2) as u32 * 100), start, 3, frame_bytes, None)
 }
 
 /// The child: ingests into several streams, and prints each fragment that was acknowledged. Runs until it is killed.

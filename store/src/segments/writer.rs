@@ -1,9 +1,10 @@
-//! Appending groups of records to the newest segment: one vectored write, one sync.
+//! Appending groups of records to the newest segment, and one sync a group. How the bytes get into the file: [`super::append`].
 //!
 //! A sync that failed is never tried again on the same file: the kernel may have dropped the pages that it could not write and
 //! would answer the second call with success. The file is given up at its last good end and the group, which is still in
 //! memory, is written once more to a new segment.
 
+use super::append::{self, Stage, Tail};
 use super::reader::Place;
 use super::record::{FILE_HEADER_LEN, FileHeader, HEAD_LEN, Head, StreamBody, padding, record_len};
 use crate::faults::Faults;
@@ -12,14 +13,11 @@ use bytes::Bytes;
 use media::{Fragment, HeaderId, UnixMillis};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// Slices of one `writev`; Linux takes at most 1024.
-const SLICES_PER_WRITE: usize = 1024;
 
 /// One thing to append.
 pub(crate) enum Item<'a> {
@@ -45,7 +43,7 @@ pub(crate) struct SegmentState {
 
 struct Active {
     id: u64,
-    file: File,
+    tail: Tail,
     end: u64,
     created_at: UnixMillis,
     deletions: bool,
@@ -63,6 +61,7 @@ pub(crate) struct LogWriter {
     active: Option<Active>,
     /// Segment states that no catalog transaction holds yet.
     unrecorded: BTreeMap<u64, SegmentState>,
+    stage: Stage,
     faults: Arc<Faults>,
 }
 
@@ -79,20 +78,17 @@ impl LogWriter {
         let active = match resume {
             Some((id, SegmentState { created_at, end, deletions, .. })) => {
                 let path = super::path(folder, id);
-                let open = || -> io::Result<File> {
-                    let mut file = OpenOptions::new().write(true).open(&path)?;
-                    file.seek(SeekFrom::Start(end))?;
-                    Ok(file)
-                };
-                let file = open().map_err(|e| {
+                let file = OpenOptions::new().write(true).open(&path).map_err(|e| {
                     Error::new(Kind::Unavailable, format!("segment {} cannot be opened", path.display())).with_source(e)
                 })?;
-                Some(Active { id, file, end, created_at, deletions, streams: HashMap::new(), headers: HashSet::new() })
+                let tail = Tail::new(file, &path);
+                Some(Active { id, tail, end, created_at, deletions, streams: HashMap::new(), headers: HashSet::new() })
             }
             None => None,
         };
         let folder = folder.to_owned();
-        Ok(LogWriter { folder, store, segment_bytes, next_id, active, unrecorded: BTreeMap::new(), faults })
+        let (unrecorded, stage) = (BTreeMap::new(), Stage::default());
+        Ok(LogWriter { folder, store, segment_bytes, next_id, active, unrecorded, stage, faults })
     }
 
     /// Appends a group and syncs it. Gives the place of each item (of `Deleted` too). After an error nothing of the group counts.
@@ -150,7 +146,7 @@ impl LogWriter {
         if let Some(active) = self.active.take() {
             self.unrecorded.insert(active.id, active.state(true));
             // Best effort: bytes behind the end are ignored by readers and by recovery of a closed segment.
-            if let Err(error) = active.file.set_len(active.end) {
+            if let Err(error) = active.tail.file().set_len(active.end) {
                 tracing::warn!(segment = active.id, %error, "the end of a segment that is given up could not be cut");
             }
         }
@@ -171,13 +167,21 @@ impl LogWriter {
         }
         let active = self.active.as_mut().expect("made just above");
         let plan = Plan::new(active, group);
-        let wrote = self.faults.check("segment.write").and_then(|()| write_all_vectored(&mut active.file, &plan.parts));
-        if let Err(error) = wrote {
-            // A torn tail: back to the last good end, so that the next group starts on a record boundary.
-            self.cut();
-            return Err(Failure::Write(error));
+        let wrote = match self.faults.check("segment.write") {
+            Ok(()) => active.tail.append(&plan.parts, active.end, &mut self.stage, &self.faults),
+            Err(error) => Err(append::Failure::Write(error)),
+        };
+        match wrote {
+            Ok(()) => {}
+            Err(append::Failure::Write(error)) => {
+                // A torn tail: back to the last good end, so that the next group starts on a record boundary.
+                self.cut();
+                return Err(Failure::Write(error));
+            }
+            // It would have shown with the sync.
+            Err(append::Failure::Disk(error)) => return Err(Failure::Sync(error)),
         }
-        self.faults.check("segment.sync").and_then(|()| active.file.sync_data()).map_err(Failure::Sync)?;
+        self.faults.check("segment.sync").and_then(|()| active.tail.file().sync_data()).map_err(Failure::Sync)?;
         active.end = plan.end;
         active.deletions |= group.iter().any(|item| !matches!(item, Item::Fragment { .. }));
         active.streams.extend(plan.streams);
@@ -189,9 +193,7 @@ impl LogWriter {
     /// Cuts the file back to the last good end; a file that cannot be cut is given up.
     fn cut(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let cut =
-            active.file.set_len(active.end).and_then(|()| active.file.seek(SeekFrom::Start(active.end)).map(drop));
-        if let Err(error) = cut {
+        if let Err(error) = active.tail.file().set_len(active.end) {
             tracing::error!(segment = active.id, %error, "a torn end could not be cut off; the segment is given up");
             self.retire();
         }
@@ -226,7 +228,7 @@ impl LogWriter {
             let end = FILE_HEADER_LEN as u64;
             let active = Active {
                 id,
-                file,
+                tail: Tail::new(file, &path),
                 end,
                 created_at: now,
                 deletions: false,
@@ -304,22 +306,6 @@ impl Plan {
         self.parts.push(padding(head.payload_len));
         self.end += record_len(head.payload_len);
     }
-}
-
-fn write_all_vectored(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
-    for batch in parts.chunks(SLICES_PER_WRITE) {
-        let mut slices: Vec<IoSlice<'_>> = batch.iter().filter(|p| !p.is_empty()).map(|p| IoSlice::new(p)).collect();
-        let mut left = slices.as_mut_slice();
-        while !left.is_empty() {
-            match file.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => IoSlice::advance_slices(&mut left, n),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-    Ok(())
 }
 
 enum Failure {
