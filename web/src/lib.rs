@@ -29,6 +29,7 @@ mod slots;
 mod state;
 mod streams;
 mod targets;
+mod tls;
 mod whep;
 
 use ingest::Cameras;
@@ -40,7 +41,8 @@ pub use auth::identities::{MadeKey, NewKey, create_key};
 pub use aws::config::{AwsConfig, HttpConfig};
 pub use aws::quotas::Quotas;
 pub use routes::{actions, described as routes};
-pub use serve::serve;
+pub use serve::{Port, serve};
+pub use tls::{Tls, TlsConfig};
 
 /// Bodies of the fuzz targets in `web/fuzz`: bytes in, no panic, and what must hold of the result.
 ///
