@@ -69,10 +69,16 @@ async fn run(stream: &Arc<StreamState>, id: i64, range: Range) -> Result<Deleted
     answer.await.map_err(|_| stopped())??;
     let mut all = Deleted::default();
     loop {
-        let (gone, more) = stream.shared.catalog.write(move |c| ranges::sweep(c, id)).await?;
-        all.fragments += gone.fragments;
-        all.bytes += gone.bytes;
-        if !more {
+        let (now, of) = (stream.now(), stream.clone());
+        let sweep = move |c: &mut rusqlite::Connection| {
+            let swept = ranges::sweep(c, id, now)?;
+            of.account.gone(swept.freed.map_or(0, |(_, bytes)| bytes));
+            Ok(swept)
+        };
+        let swept = stream.shared.catalog.write(sweep).await?;
+        all.fragments += swept.deleted.fragments;
+        all.bytes += swept.deleted.bytes;
+        if !swept.more {
             return Ok(all);
         }
     }

@@ -15,6 +15,8 @@ pub enum Kind {
     Invalid,
     /// A limit was reached; the message names it.
     LimitExceeded,
+    /// A quota of bytes is reached, and nothing may be evicted for what comes; the message names it.
+    QuotaReached,
     /// A retry may help.
     Unavailable,
     /// Stored bytes are not what they should be.

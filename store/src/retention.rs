@@ -1,13 +1,20 @@
-//! The sweeper: takes expired rows and rows of deleted streams away in batches, then the segments that no row refers to.
+//! The sweeper: takes expired rows, rows that a quota has no room for, and rows of deleted streams away in batches, then the
+//! segments that no row refers to.
 //!
 //! Only segments that the catalog lists are ever unlinked. A file that it does not know stays, whatever its name.
+//!
+//! A stream's own quota takes the oldest of that stream. The store's quota, and a disk with too little room, take the oldest of all
+//! streams together: so many of the oldest segments as are too much say up to which time, and each stream gives what it has from
+//! before it, as if its retention ended there. So all streams keep the same time, whatever their bit rates, and segments die whole.
 
-use crate::catalog::expiry::{self, Due};
-use crate::catalog::{Catalog, alerts, detections, notifications, ranges, segments};
+use crate::catalog::expiry::{self, Due, Taken, Upto};
+use crate::catalog::{Catalog, alerts, detections, fragments, notifications, ranges, segments};
+use crate::reserve::Reserve;
 use crate::segments::shelf::Shelf;
 use crate::state::{Shared, StreamState, Streams};
-use crate::{Error, Range};
+use crate::{Error, Kind, Range};
 use media::UnixMillis;
+use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +30,8 @@ pub(crate) struct Sweeper {
     pub(crate) shelf: Shelf,
     /// Segments there are, for the gauge.
     pub(crate) segments: Arc<AtomicU64>,
+    /// Room for the catalog on a disk that is full.
+    pub(crate) reserve: Reserve,
 }
 
 impl Sweeper {
@@ -30,22 +39,157 @@ impl Sweeper {
         &self.shared.catalog
     }
 
+    fn streams(&self) -> Vec<Arc<StreamState>> {
+        self.streams.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect()
+    }
+
+    /// A change of the catalog, which a full disk must not hold up: it is what makes room.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut Connection) -> Result<T, Error> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        match self.catalog().write(work.clone()).await {
+            Err(error) if error.kind() == Kind::LimitExceeded && self.reserve.give_up() => {
+                self.catalog().write(work).await
+            }
+            done => done,
+        }
+    }
+
     /// One sweep, as of `now`.
     pub(crate) async fn sweep(&self, now: UnixMillis) -> Result<(), Error> {
-        let streams: Vec<_> = self.streams.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect();
-        for stream in streams {
+        for stream in self.streams() {
             self.expire_notifications(&stream, now).await?;
             let Some(hours) = stream.retention_hours() else { continue };
             let kept_ms = if hours == 0 { LIVE_MS } else { i64::from(hours) * 3_600_000 };
-            let (id, cutoff) = (stream.id(), now.plus(-kept_ms));
+            let cutoff = now.plus(-kept_ms);
             self.expire(&stream, cutoff, now).await?;
-            let before = Range { from: UnixMillis(i64::MIN), to: cutoff };
-            while self.catalog().write(move |c| detections::delete_in(c, id, before)).await? {}
-            while self.catalog().write(move |c| alerts::delete_in(c, id, before)).await? {}
+            self.expire_seen(&stream, cutoff).await?;
         }
-        while self.catalog().write(expiry::sweep_deleted).await? {}
-        self.finish_ranges().await?;
-        self.unlink_dead().await
+        while self.write(move |c| expiry::sweep_deleted(c, now)).await? {}
+        self.finish_ranges(now).await?;
+        self.relieve(now).await?;
+        self.unlink_dead().await?;
+        if let Err(error) = self.reserve.keep() {
+            tracing::debug!(%error, "no room is kept for the catalog");
+        }
+        Ok(())
+    }
+
+    /// Makes room where a quota is reached.
+    pub(crate) async fn relieve(&self, now: UnixMillis) -> Result<(), Error> {
+        for stream in self.streams() {
+            self.relieve_stream(&stream, now).await?;
+        }
+        let usage = &self.shared.usage;
+        usage.look();
+        if usage.over(0) == 0 {
+            usage.set_stuck(false);
+            return Ok(());
+        }
+        // It may be over by what is dead already.
+        let mut freed = self.unlink_dead().await?;
+        let mut cutoff = UnixMillis(i64::MIN);
+        while let over @ 1.. = usage.over(freed) {
+            let after = cutoff;
+            let next = self.catalog().read(move |c| segments::cutoff(c, after, over)).await?;
+            let Some(next) = next else { break };
+            cutoff = next;
+            for stream in self.streams() {
+                let evicted = self.evict(&stream, cutoff, now).await?;
+                self.count_evicted(&stream, evicted).await?;
+            }
+            freed += self.unlink_dead().await?;
+        }
+        usage.set_stuck(usage.over(freed) > 0);
+        Ok(())
+    }
+
+    /// The oldest of one stream, for its own quota.
+    async fn relieve_stream(&self, stream: &Arc<StreamState>, now: UnixMillis) -> Result<(), Error> {
+        let mut all = Taken::default();
+        let mut after = stream.swept.load(Ordering::SeqCst);
+        while let over @ 1.. = stream.account.over(&self.shared.usage) {
+            let Some(taken) = self.take(stream, (after, u64::MAX >> 1), Upto::Freed(over), now).await? else { break };
+            all.fragments += taken.fragments;
+            all.bytes += taken.bytes;
+            after = taken.last;
+        }
+        stream.account.set_stuck(stream.account.over(&self.shared.usage) > 0, stream.name());
+        self.count_evicted(stream, all).await
+    }
+
+    /// What one stream has from before `cutoff`, down to what is guaranteed to it.
+    async fn evict(&self, stream: &Arc<StreamState>, cutoff: UnixMillis, now: UnixMillis) -> Result<Taken, Error> {
+        let mut all = Taken::default();
+        let id = stream.id();
+        let mut after = stream.swept.load(Ordering::SeqCst);
+        loop {
+            let upto = match self.catalog().read(move |c| expiry::due(c, id, after, cutoff, now)).await? {
+                Due::Upto(upto) => upto,
+                Due::Unclear(last) => {
+                    after = last;
+                    continue;
+                }
+                Due::None => return Ok(all),
+            };
+            while after < upto {
+                let most = Upto::AtMost(stream.account.unguaranteed());
+                let Some(taken) = self.take(stream, (after, upto), most, now).await? else { break };
+                all.fragments += taken.fragments;
+                all.bytes += taken.bytes;
+                after = taken.last;
+                if taken.enough {
+                    return Ok(all);
+                }
+            }
+            after = upto;
+        }
+    }
+
+    async fn count_evicted(&self, stream: &StreamState, taken: Taken) -> Result<(), Error> {
+        if taken.fragments == 0 {
+            return Ok(());
+        }
+        let Taken { fragments, bytes, .. } = taken;
+        let name = stream.name().to_string();
+        metrics::counter!("vidicon_evicted_fragments_total", "stream" => name.clone()).increment(fragments);
+        metrics::counter!("vidicon_evicted_bytes_total", "stream" => name).increment(bytes);
+        tracing::info!(stream = %stream.name(), fragments, bytes, "the oldest fragments are evicted for a quota");
+        // What was seen in them goes with them.
+        let id = stream.id();
+        match self.catalog().read(move |c| fragments::oldest_start(c, id)).await? {
+            Some(oldest) => self.expire_seen(stream, oldest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a batch of rows of a stream, and tells memory.
+    async fn take(
+        &self,
+        stream: &Arc<StreamState>,
+        between: (u64, u64),
+        far: Upto,
+        now: UnixMillis,
+    ) -> Result<Option<Taken>, Error> {
+        let of = stream.clone();
+        self.write(move |c| {
+            let taken = expiry::take(c, of.id(), between, far, now)?;
+            if let Some(taken) = taken {
+                of.account.gone(taken.bytes);
+                of.forget_upto(taken.last);
+            }
+            Ok(taken)
+        })
+        .await
+    }
+
+    /// Detections and alerts of pictures from before `cutoff`.
+    async fn expire_seen(&self, stream: &StreamState, cutoff: UnixMillis) -> Result<(), Error> {
+        let (id, before) = (stream.id(), Range { from: UnixMillis(i64::MIN), to: cutoff });
+        while self.write(move |c| detections::delete_in(c, id, before)).await? {}
+        while self.write(move |c| alerts::delete_in(c, id, before)).await? {}
+        Ok(())
     }
 
     /// Notifications are kept for a week, or less where the stream's media is.
@@ -53,62 +197,78 @@ impl Sweeper {
         // Not at once where nothing is archived: a fragment that is sent again finds the one that it had.
         let hours = stream.retention_hours().unwrap_or(NOTIFICATION_HOURS).clamp(1, NOTIFICATION_HOURS);
         let (id, cutoff) = (stream.id(), now.plus(-i64::from(hours) * 3_600_000));
-        while self.catalog().write(move |c| notifications::expire(c, id, cutoff)).await? {}
+        while self.write(move |c| notifications::expire(c, id, cutoff)).await? {}
         Ok(())
     }
 
     /// Takes the expired fragments of one stream. A look reads one batch, more only where the clock had stepped ahead.
-    async fn expire(&self, stream: &StreamState, cutoff: UnixMillis, now: UnixMillis) -> Result<(), Error> {
+    async fn expire(&self, stream: &Arc<StreamState>, cutoff: UnixMillis, now: UnixMillis) -> Result<(), Error> {
         let id = stream.id();
-        let (mut after, mut expired) = (0, false);
+        let mut after = stream.swept.load(Ordering::SeqCst);
+        let mut expired = 0;
         loop {
             match self.catalog().read(move |c| expiry::due(c, id, after, cutoff, now)).await? {
                 Due::Upto(upto) => {
-                    while let Some(last) = self.catalog().write(move |c| expiry::expire(c, id, upto)).await? {
-                        stream.forget_upto(last);
-                        expired = true;
-                        if last >= upto {
-                            break;
-                        }
+                    while after < upto {
+                        let Some(taken) = self.take(stream, (after, upto), Upto::All, now).await? else { break };
+                        after = taken.last;
+                        expired += taken.fragments;
                     }
                     after = upto;
+                    stream.swept.store(upto, Ordering::SeqCst);
                 }
                 Due::Unclear(last) => after = last,
                 Due::None => break,
             }
         }
-        if expired {
-            tracing::info!(stream = %stream.name(), upto = after, "expired fragments are removed");
+        if expired > 0 {
+            tracing::info!(stream = %stream.name(), fragments = expired, "expired fragments are removed");
         }
         Ok(())
     }
 
     /// Deletions of ranges that an error cut short.
-    async fn finish_ranges(&self) -> Result<(), Error> {
+    async fn finish_ranges(&self, now: UnixMillis) -> Result<(), Error> {
         for id in self.catalog().read(|c| ranges::pending(c)).await? {
-            if !self.shared.deletions.is_running(id) {
-                while self.catalog().write(move |c| ranges::sweep(c, id)).await?.1 {}
+            if self.shared.deletions.is_running(id) {
+                continue;
+            }
+            loop {
+                let swept = self.write(move |c| ranges::sweep(c, id, now)).await?;
+                if let Some((stream, bytes)) = swept.freed
+                    && let Some(state) = self.streams().iter().find(|s| s.id() == stream)
+                {
+                    state.account.gone(bytes);
+                }
+                if !swept.more {
+                    break;
+                }
             }
         }
         Ok(())
     }
 
-    async fn unlink_dead(&self) -> Result<(), Error> {
+    /// Gives the bytes of what went.
+    async fn unlink_dead(&self) -> Result<u64, Error> {
+        let mut freed = 0;
         let dead = self.catalog().read(|c| segments::dead(c)).await?;
         for segment in dead {
             // First the segment, then its row: a stop in between leaves a row without a segment, which the next sweep takes.
             if self.shelf.remove(&[segment.id]).await.is_empty() {
                 continue;
             }
-            self.catalog().write(move |c| segments::remove(c, segment.id)).await?;
+            self.write(move |c| segments::remove(c, segment.id)).await?;
             tracing::info!(
                 segment = segment.id,
                 bytes = segment.state.end,
                 "segment removed: none of its fragments is kept"
             );
+            freed += segment.state.end;
         }
-        let count = self.catalog().read(|c| segments::count(c)).await?;
+        let begun = self.shared.usage.begin_count();
+        let (count, bytes) = self.catalog().read(|c| Ok((segments::count(c)?, segments::bytes(c)?))).await?;
+        self.shared.usage.counted(begun, bytes);
         self.segments.store(count, Ordering::Relaxed);
-        Ok(())
+        Ok(freed)
     }
 }

@@ -8,14 +8,15 @@ use crate::follow::{Hub, LiveFragment};
 use crate::memory::{Key, Memory, Recorded, Sent};
 use crate::notifications::Notify;
 use crate::order::Order;
+use crate::quota::{Account, Usage};
 use crate::segments::reader::Reader;
-use crate::segments::record::StreamBody;
+use crate::segments::record::{StreamBody, record_len};
 use crate::stats::Stats;
 use crate::tail::Tail;
 use crate::{Clock, Config, Durable, Error, Kind, Range, StreamInfo};
 use media::{Cause, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) stopping: AtomicBool,
     pub(crate) deletions: Deletions,
+    pub(crate) usage: Usage,
 }
 
 /// What became of a complete fragment.
@@ -57,6 +59,10 @@ pub(crate) struct StreamState {
     pub(crate) newest: watch::Sender<Option<FragmentNumber>>,
     /// The fragment with the largest number that has begun.
     pub(crate) begun: watch::Sender<Option<Arc<LiveFragment>>>,
+    /// What it keeps and may keep.
+    pub(crate) account: Account,
+    /// Up to this counter retention and quotas left nothing but what is held.
+    pub(crate) swept: AtomicU64,
     closed: AtomicBool,
     inner: Mutex<Inner>,
     /// What is to be told of open fragments, by counter, once they are durable.
@@ -84,6 +90,7 @@ impl StreamState {
         recorded: Recorded,
         shared: Arc<Shared>,
         budget: Budget,
+        account: Account,
     ) -> Arc<StreamState> {
         let memory = Memory::new(recorded);
         let newest = memory.newest().map(|m| m.number);
@@ -106,6 +113,8 @@ impl StreamState {
             hub: Arc::default(),
             newest: watch::Sender::new(newest),
             begun: watch::Sender::new(None),
+            account,
+            swept: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             inner: Mutex::new(inner),
             notify: Mutex::default(),
@@ -159,7 +168,12 @@ impl StreamState {
         self.shared.tail.forget(self.id(), |_| true);
         self.hub.close();
         // The metrics facade cannot take a gauge back: it rests at 0, where no alarm rings, until the exporter drops what is idle.
-        for gauge in ["vidicon_fragment_age_seconds", "vidicon_queue_bytes"] {
+        for gauge in [
+            "vidicon_fragment_age_seconds",
+            "vidicon_queue_bytes",
+            "vidicon_stream_stored_bytes",
+            "vidicon_stream_quota_bytes",
+        ] {
             metrics::gauge!(gauge, "stream" => self.name().to_string()).set(0.0);
         }
         // Wakes those that wait for a newer fragment; they see that it is closed.
@@ -172,6 +186,11 @@ impl StreamState {
     pub(crate) fn stop(&self) {
         self.hub.close();
         self.newest.send_modify(|_| {});
+    }
+
+    /// `QuotaReached` where a quota is reached that refuses what comes; counted.
+    pub(crate) fn admit(&self) -> Result<(), Error> {
+        self.account.admit(self.name(), &self.shared.usage)
     }
 
     /// What a segment says of the stream: its description, and the limit of counters.
@@ -341,6 +360,7 @@ impl StreamState {
         let number = fragment.meta.number;
         metrics::counter!("vidicon_stream_bytes_total", "stream" => self.name().to_string())
             .increment(u64::from(fragment.meta.bytes));
+        self.account.added(record_len(fragment.meta.bytes), &self.shared.usage);
         let meta = fragment.meta.clone();
         // First, so that whoever learns of it finds it.
         self.shared.tail.push(self.id(), fragment);
@@ -356,6 +376,10 @@ impl StreamState {
 
     /// A complete fragment could not be recorded: the next one does not continue what is there.
     pub(crate) fn lost(&self, number: FragmentNumber, error: &Error) {
+        if error.kind() == Kind::LimitExceeded {
+            // The disk is full, whatever the last look at it said.
+            self.shared.usage.look();
+        }
         let mut inner = self.lock();
         inner.next_cause.get_or_insert(Cause::Overload);
         let waiters = inner.memory.settle(number);

@@ -7,7 +7,9 @@ use crate::deletion::Deletions;
 use crate::faults::Faults;
 use crate::folder::Folder;
 use crate::memory::Recorded;
+use crate::quota::{self, Account, AtQuota, StoreUsage, StreamQuota, Usage};
 use crate::records::{Alert, Detection};
+use crate::reserve::Reserve;
 use crate::retention::Sweeper;
 use crate::segments::reader::Reader;
 use crate::segments::writer::LogWriter;
@@ -53,6 +55,16 @@ pub struct Config {
     pub default_retention_hours: u32,
     /// How often the retention sweeper runs, in seconds.
     pub sweep_interval_s: u64,
+    /// Most bytes that all segments together take; 0 is no limit but the disk.
+    pub quota_bytes: u64,
+    /// The same as a part of the disk that the data lies on, in percent; 0 is none. The smaller of both counts.
+    pub quota_percent: u8,
+    /// Bytes that the disk is to have free.
+    pub min_free_bytes: u64,
+    /// Most bytes that a stream keeps which names no limit of its own; 0 is no limit.
+    pub stream_quota_bytes: u64,
+    /// What happens where one of them is reached.
+    pub at_quota: AtQuota,
 }
 
 impl Default for Config {
@@ -67,6 +79,11 @@ impl Default for Config {
             tail_bytes: 32 << 20,
             default_retention_hours: 24 * 7,
             sweep_interval_s: 30,
+            quota_bytes: 0,
+            quota_percent: 0,
+            min_free_bytes: 256 << 20,
+            stream_quota_bytes: 0,
+            at_quota: AtQuota::Evict,
         }
     }
 }
@@ -241,6 +258,46 @@ impl Store {
         };
         detached(set).await
     }
+    /// Sets what a stream may keep. In force at once: what is too much is evicted by the sweep that this starts. `Invalid` where all
+    /// guarantees together would be more than the quota of the store.
+    pub async fn set_quota(&self, name: &StreamName, quota: StreamQuota) -> Result<(), Error> {
+        let (state, inner) = (self.state(name)?, self.inner.clone());
+        let others: u64 = self
+            .states()
+            .iter()
+            .filter(|other| other.id() != state.id())
+            .map(|other| other.account.quota().guaranteed_bytes)
+            .fold(0, u64::saturating_add);
+        if let Some(most) = self.usage().quota_bytes
+            && others.saturating_add(quota.guaranteed_bytes) > most
+            && quota.guaranteed_bytes > 0
+        {
+            let message = format!(
+                "guaranteed_bytes: {} beside the {others} of other streams are more than the store's quota of {most}",
+                quota.guaranteed_bytes
+            );
+            return Err(Error::new(Kind::Invalid, message));
+        }
+        let set = async move {
+            let (id, of) = (state.id(), state.clone());
+            // Memory follows in the order of the catalog's transactions.
+            let write = move |c: &mut rusqlite::Connection| {
+                streams::set_quota(c, id, &quota)?;
+                of.account.set_quota(quota);
+                Ok(())
+            };
+            inner.shared.catalog.write(write).await.map_err(|e| e.context(format_args!("stream {}", state.name())))?;
+            tracing::info!(stream = %state.name(), ?quota, "the quota of a stream is set");
+            inner.sweep_now.notify_one();
+            let _ = inner.notices.send(Notice::Streams);
+            Ok(())
+        };
+        detached(set).await
+    }
+    /// What the store keeps and may keep.
+    pub fn usage(&self) -> StoreUsage {
+        self.inner.shared.usage.figures()
+    }
     /// Removes a stream and its rows; its bytes go with their segments. `Conflict` while a camera records to it.
     pub async fn delete_stream(&self, name: &StreamName) -> Result<(), Error> {
         self.delete(&self.stream(name)?).await
@@ -300,7 +357,8 @@ impl Inner {
     fn add(&self, row: streams::StreamRow, recorded: Recorded) -> Arc<StreamState> {
         let budget = self.budget.stream(self.shared.config.stream_budget_bytes);
         let name = row.info.name.clone();
-        let state = StreamState::new(row.info, row.counter_limit, recorded, self.shared.clone(), budget);
+        let account = Account::new(row.bytes, row.quota);
+        let state = StreamState::new(row.info, row.counter_limit, recorded, self.shared.clone(), budget, account);
         self.streams.write().unwrap_or_else(|e| e.into_inner()).insert(name, state.clone());
         state
     }
@@ -325,8 +383,11 @@ impl Opened {
     /// Blocks.
     fn new(config: Config, clock: Clock) -> Result<Opened, Error> {
         let folder = Arc::new(Folder::open_or_create(&config.data)?);
+        let reserve = Reserve::new(&config.data);
+        reserve.give_up_if_full();
         let mut connection = crate::check::open_or_rebuild(&folder)?;
-        let resume = recovery::recover(&mut connection, &folder, config.segment_bytes)?;
+        let segment_bytes = quota::segment_bytes(&config);
+        let resume = recovery::recover(&mut connection, &folder, segment_bytes)?;
         // A process never gives out a counter of a block that an earlier one had (invariant 3).
         streams::reserve_all(&connection)?;
         let secret = schema::secret(&connection)?;
@@ -335,6 +396,8 @@ impl Opened {
             rows.iter().map(|r| fragments::recorded(&connection, r.info.id)).collect::<Result<Vec<_>, _>>()?;
         let deletions = Deletions::new(ranges::next_id(&connection)?);
         let segments = Arc::new(AtomicU64::new(segments::count(&connection)?));
+        let usage = segments::bytes(&connection)?;
+        let usage = Usage::new(&config, usage.0, usage.1);
         drop(connection);
 
         let catalog = Catalog::open(&folder.catalog(), folder.store, &folder)?;
@@ -342,7 +405,7 @@ impl Opened {
         let log = LogWriter::new(
             &folder.segments(),
             folder.store,
-            config.segment_bytes,
+            segment_bytes,
             resume.next_id,
             resume.segment,
             faults.clone(),
@@ -367,8 +430,8 @@ impl Opened {
         let shelf = folder.shelf().clone();
         let stopping = AtomicBool::new(false);
         let tail = Tail::new(config.tail_bytes);
-        let shared = Arc::new(Shared { config, clock, catalog, reader, tail, queue, stopping, deletions });
-        let sweeper = Sweeper { shared: shared.clone(), streams: streams.clone(), shelf, segments };
+        let shared = Arc::new(Shared { config, clock, catalog, reader, tail, queue, stopping, deletions, usage });
+        let sweeper = Sweeper { shared: shared.clone(), streams: streams.clone(), shelf, segments, reserve };
         let inner = Arc::new(Inner {
             shared,
             streams,
@@ -393,7 +456,8 @@ impl Opened {
         let Opened { inner, sweeper } = self;
         let segments = sweeper.segments.clone();
         let every = Duration::from_secs(inner.shared.config.sweep_interval_s.max(1));
-        tasks::sweep(&inner.tasks, &inner.stop, sweeper, inner.shared.clock.clone(), every, inner.sweep_now.clone());
+        let (clock, now, shared) = (inner.shared.clock.clone(), inner.sweep_now.clone(), inner.shared.clone());
+        tasks::sweep(&inner.tasks, &inner.stop, sweeper, clock, every, now, shared);
         tasks::watch(&inner.tasks, &inner.stop, inner.shared.clone(), inner.streams.clone(), segments);
         Store { inner }
     }

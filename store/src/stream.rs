@@ -1,6 +1,7 @@
 //! One stream: its writer, its readers, its figures.
 
 use crate::catalog::{fragments, listing, streams};
+use crate::quota::{StreamQuota, StreamUsage};
 use crate::state::StreamState;
 use crate::{Error, Follower, Kind, LiveFragment, VerbatimWriter, Writer, coverage, deletion};
 use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
@@ -170,6 +171,18 @@ impl Stream {
     /// Its figures now.
     pub fn stats(&self) -> StreamStats {
         self.state.stats()
+    }
+    /// What it keeps and may keep.
+    pub fn usage(&self) -> StreamUsage {
+        self.state.account.figures(self.state.name(), &self.state.shared.usage)
+    }
+    /// What it was told that it may keep.
+    pub fn quota(&self) -> StreamQuota {
+        self.state.account.quota()
+    }
+    /// `QuotaReached` where a quota is reached that refuses new fragments.
+    pub fn check_quota(&self) -> Result<(), Error> {
+        self.state.account.would_admit(self.state.name(), &self.state.shared.usage)
     }
     /// A writer for one session of a producer. Several may be open; each appends whole fragments.
     pub fn writer(&self) -> Writer {

@@ -24,6 +24,7 @@ pub(crate) fn sweep(
     clock: Clock,
     every: Duration,
     now: Arc<Notify>,
+    shared: Arc<Shared>,
 ) {
     let stop = stop.clone();
     let run = async move {
@@ -31,15 +32,22 @@ pub(crate) fn sweep(
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let whole = tokio::select! {
                 () = stop.cancelled() => break,
-                _ = ticks.tick() => {}
-                () = now.notified() => {}
-            }
+                _ = ticks.tick() => true,
+                () = now.notified() => true,
+                () = shared.usage.reached.notified() => false,
+            };
+            let work = async {
+                match whole {
+                    true => sweeper.sweep(clock()).await,
+                    false => sweeper.relieve(clock()).await,
+                }
+            };
             // A sweep is a run of small transactions: stopping between any two is fine.
             let swept = tokio::select! {
                 () = stop.cancelled() => break,
-                swept = sweeper.sweep(clock()) => swept,
+                swept = work => swept,
             };
             if let Err(error) = swept {
                 metrics::counter!("vidicon_sweep_failures_total").increment(1);
@@ -91,9 +99,19 @@ fn refresh(shared: &Shared, streams: &Streams, segments: &AtomicU64) {
             let age_s = (now.0 - at.0).max(0) as f64 / 1000.0;
             metrics::gauge!("vidicon_fragment_age_seconds", "stream" => name.clone()).set(age_s);
         }
+        let usage = stream.account.figures(stream.name(), &shared.usage);
+        metrics::gauge!("vidicon_stream_stored_bytes", "stream" => name.clone()).set(usage.bytes as f64);
+        metrics::gauge!("vidicon_stream_quota_bytes", "stream" => name.clone())
+            .set(usage.quota_bytes.unwrap_or(0) as f64);
         metrics::gauge!("vidicon_queue_bytes", "stream" => name).set(stream.budget.used() as f64);
     }
     metrics::gauge!("vidicon_tail_bytes").set(shared.tail.bytes() as f64);
+    shared.usage.look();
+    let usage = shared.usage.figures();
+    metrics::gauge!("vidicon_stored_bytes").set(usage.bytes as f64);
+    metrics::gauge!("vidicon_live_bytes").set(usage.live_bytes as f64);
+    metrics::gauge!("vidicon_quota_bytes").set(usage.quota_bytes.unwrap_or(0) as f64);
+    metrics::gauge!("vidicon_refusing").set(f64::from(u8::from(usage.refusing)));
     metrics::gauge!("vidicon_segments").set(segments.load(Ordering::Relaxed) as f64);
 }
 

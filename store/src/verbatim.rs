@@ -44,10 +44,11 @@ impl VerbatimWriter {
 
     /// Begins a fragment and gives it its number, waiting for room in the byte budget. An open one is dropped. The first of a
     /// session takes the next number of the form k·1000 + 1. Cancel safe: then nothing has begun. `LimitExceeded` when there
-    /// is no room and none is coming, `NotFound` when the stream was deleted.
+    /// is no room and none is coming, `QuotaReached` where a quota refuses it, `NotFound` when the stream was deleted.
     pub async fn begin(&mut self, start: Start) -> Result<FragmentNumber, Error> {
         self.session.abandon();
         self.session.stream.check_open()?;
+        self.session.stream.admit()?;
         let cost = FRAGMENT_OVERHEAD + start.header.bytes.len() as u64;
         let charge = self.session.stream.budget.take(cost).await.ok_or_else(|| self.full())?;
         self.session.stream.numbers(!self.numbered).await?;

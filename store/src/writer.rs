@@ -29,6 +29,8 @@ impl Writer {
         self.session.stream.check_open()?;
         if let Event::Begin(_) = event {
             self.abandon();
+            self.dropping = true;
+            self.session.stream.admit()?;
             self.dropping = false;
         }
         let cost = self.cost(&event);
@@ -58,6 +60,10 @@ impl Writer {
             let given = start.cause;
             self.abandon();
             self.dropping = false;
+            if self.session.stream.admit().is_err() {
+                self.overload(given);
+                return Ok(Offer::Dropped);
+            }
             let charge = self.session.stream.budget.try_take(self.cost(&event));
             if charge.is_none() {
                 self.overload(given);

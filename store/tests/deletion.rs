@@ -169,7 +169,8 @@ async fn a_deletion_that_was_cut_short_is_finished_by_the_next_start() {
     let back = format!(
         "ATTACH '{}' AS old;
          INSERT INTO fragments SELECT * FROM old.fragments WHERE producer_start IN ({}, {});
-         UPDATE segments SET rows = rows + 2;
+         UPDATE segments SET rows = rows + 2, live_bytes = (SELECT sum((bytes + 79) / 8 * 8) FROM fragments);
+         UPDATE streams SET bytes = (SELECT sum((bytes + 79) / 8 * 8) FROM fragments);
          INSERT INTO deleted_ranges (stream, from_ms, to_ms, segment, place) VALUES (1, {}, {}, {segment}, {place});",
         old.display(),
         T0 + 4000,

@@ -31,6 +31,10 @@ fn set_schema(data: &Path, version: i64) {
     let mut back =
         "DROP INDEX fragments_by_server; ALTER TABLE fragments DROP COLUMN lead_bytes; DROP TABLE deleted_ranges;"
             .to_owned();
+    back += "DROP TABLE holds; ALTER TABLE streams DROP COLUMN bytes; ALTER TABLE streams DROP COLUMN quota_bytes;
+             ALTER TABLE streams DROP COLUMN at_quota; ALTER TABLE streams DROP COLUMN guaranteed_bytes;
+             ALTER TABLE segments DROP COLUMN live_bytes; ALTER TABLE segments DROP COLUMN generation;
+             ALTER TABLE segments DROP COLUMN expired_since; ALTER TABLE segments DROP COLUMN deleted_since;";
     if version == 1 {
         back += "DROP TABLE documents; DROP TABLE document_versions; DROP TABLE notifications; ALTER TABLE deliveries DROP COLUMN kind;";
     }

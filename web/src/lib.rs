@@ -29,7 +29,6 @@ mod slots;
 mod state;
 mod streams;
 mod targets;
-mod tls;
 mod whep;
 
 use ingest::Cameras;
@@ -41,8 +40,7 @@ pub use auth::identities::{MadeKey, NewKey, create_key};
 pub use aws::config::{AwsConfig, HttpConfig};
 pub use aws::quotas::Quotas;
 pub use routes::{actions, described as routes};
-pub use serve::{Port, serve};
-pub use tls::{Tls, TlsConfig};
+pub use serve::serve;
 
 /// Bodies of the fuzz targets in `web/fuzz`: bytes in, no panic, and what must hold of the result.
 ///

@@ -88,6 +88,8 @@ const ROUTES: &[Route] = &[
     route(Method::PATCH, "/v1/cameras/{name}", Action::named("vidicon:UpdateCamera"), || patch(cameras::change)),
     route(Method::DELETE, "/v1/cameras/{name}", Action::named("vidicon:DeleteCamera"), || delete(cameras::remove)),
     route(Method::GET, "/v1/streams", Action::named("kinesisvideo:ListStreams"), || get(streams::list)),
+    route(Method::GET, "/v1/storage", Action::named("vidicon:DescribeStorage"), || get(streams::storage)),
+    route(Method::PATCH, "/v1/streams/{name}", Action::named("vidicon:UpdateStream"), || patch(streams::change)),
     route(Method::DELETE, "/v1/streams/{name}", Action::named("kinesisvideo:DeleteStream"), || delete(streams::remove)),
     route(Method::GET, "/v1/streams/{name}/timeline", Action::named("kinesisvideo:ListFragments"), || {
         get(streams::timeline)

@@ -4,7 +4,7 @@ use crate::{
     auth::Caller,
     body::immutable,
     error::Error,
-    extract::{Asked, Params, limit, range},
+    extract::{Asked, Body, Params, limit, range},
 };
 use axum::{
     Json,
@@ -12,8 +12,9 @@ use axum::{
     response::Response,
 };
 use media::{Cause, FragmentMeta, FragmentNumber, UnixMillis};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
+use store::quota::{AtQuota, StoreUsage, StreamUsage};
 use store::{Position, Range, Span, StreamStats};
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -25,6 +26,8 @@ struct Shown {
     name: media::StreamName,
     retention_hours: Option<u32>,
     created_at: UnixMillis,
+    #[serde(flatten)]
+    usage: StreamUsage,
     #[serde(flatten)]
     stats: StreamStats,
 }
@@ -40,12 +43,66 @@ pub(crate) async fn list(caller: Caller) -> Result<Json<Value>, Error> {
                 name: info.name,
                 retention_hours: info.retention_hours,
                 created_at: info.created_at,
+                usage: stream.usage(),
                 stats: stream.stats(),
             }
         })
         .collect();
     streams.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Json(json!({"streams": streams})))
+}
+
+/// What the store keeps, and may keep.
+pub(crate) async fn storage(caller: Caller) -> Result<Json<StoreUsage>, Error> {
+    Ok(Json(caller.server()?.store.usage()))
+}
+
+/// What may be changed of a stream. What is absent stays; `null` takes what is configured.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    #[serde(default, deserialize_with = "given")]
+    retention_hours: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    quota_bytes: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "given")]
+    at_quota: Option<Option<AtQuota>>,
+    guaranteed_bytes: Option<u64>,
+}
+
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// The most that the catalog can count.
+const MOST_BYTES: u64 = i64::MAX as u64;
+
+/// Changes how long and how much of a stream is kept.
+pub(crate) async fn change(
+    caller: Caller,
+    Params(name): Params<String>,
+    Body(change): Body<Change>,
+) -> Result<Json<StreamUsage>, Error> {
+    let granted = caller.stream(&name).await?;
+    let (store, info) = (&granted.app()?.store, granted.info());
+    let _one_at_a_time = caller.shared.edits.acquire().await.expect("the semaphore is never closed");
+    let mut quota = granted.whole()?.quota();
+    quota.quota_bytes = change.quota_bytes.unwrap_or(quota.quota_bytes);
+    quota.at_quota = change.at_quota.unwrap_or(quota.at_quota);
+    quota.guaranteed_bytes = change.guaranteed_bytes.unwrap_or(quota.guaranteed_bytes);
+    for (field, bytes) in [("quota_bytes", quota.quota_bytes), ("guaranteed_bytes", Some(quota.guaranteed_bytes))] {
+        if bytes.is_some_and(|bytes| bytes > MOST_BYTES) {
+            return Err(Error::invalid(format!("{field}: at most {MOST_BYTES}")));
+        }
+    }
+    if change.quota_bytes.is_some() || change.at_quota.is_some() || change.guaranteed_bytes.is_some() {
+        store.set_quota(&info.name, quota).await?;
+    }
+    if let Some(hours) = change.retention_hours {
+        store.set_retention(&info.name, hours).await?;
+    }
+    tracing::info!(stream = %info.name, retention_hours = ?change.retention_hours, ?quota, "what a stream keeps was changed");
+    Ok(Json(granted.usage()))
 }
 
 /// Deletes a stream with everything recorded in it.

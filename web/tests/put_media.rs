@@ -253,6 +253,56 @@ async fn a_dropped_connection_leaves_no_half_and_a_second_one_no_double() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_at_its_quota_refuses_the_next_fragment_and_the_next_session() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.stream("gate").await;
+    let mut pusher = Pusher::start(server.address, "gate", &[]).await;
+    pusher.send(&[header(), cluster(T0, 3000), end_of_fragment()].concat()).await;
+    while pusher.word().await != format!("PERSISTED {T0}") {}
+    let quota = json!({"quota_bytes": 1000, "at_quota": "refuse", "retention_hours": null, "guaranteed_bytes": 7});
+    let said = server.root("PATCH", "/v1/streams/gate", Some(quota)).await.json();
+    assert_eq!(
+        (&said["quota_bytes"], &said["refusing"], &said["at_quota"]),
+        (&json!(1000), &json!(true), &json!("refuse"))
+    );
+    pusher.send(&cluster(T0 + 1000, 3000)).await;
+    let error = loop {
+        let ack = pusher.ack().await.unwrap();
+        if ack["EventType"] == "ERROR" {
+            break ack;
+        }
+    };
+    drop(pusher);
+    assert_eq!((&error["ErrorId"], &error["ErrorCode"]), (&json!(5001), &json!("ARCHIVAL_ERROR")));
+    let mut refused = Pusher::ask(
+        server.address,
+        "/putMedia",
+        &[("x-amzn-stream-name", "gate"), ("x-amzn-fragment-timecode-type", "ABSOLUTE")],
+    )
+    .await;
+    let head = refused.head().await.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 400") && name_of(&head) == "clientlimitexceededexception", "{head}");
+    // What is absent stays, null is what is configured: no limit.
+    let said = server.root("PATCH", "/v1/streams/gate", Some(json!({"quota_bytes": null}))).await.json();
+    assert_eq!(
+        (&said["quota_bytes"], &said["refusing"], &said["guaranteed_bytes"]),
+        (&json!(null), &json!(false), &json!(7))
+    );
+    let listed = server.root("GET", "/v1/streams", None).await.json();
+    assert_eq!((&listed["streams"][0]["retention_hours"], &listed["streams"][0]["refused"]), (&json!(null), &json!(1)));
+    assert!(listed["streams"][0]["bytes"].as_u64().unwrap() > 3000);
+    let storage = server.root("GET", "/v1/storage", None).await.json();
+    assert!(
+        storage["bytes"].as_u64() > listed["streams"][0]["bytes"].as_u64() && storage["at_quota"] == "evict",
+        "{storage}"
+    );
+    let wrong = server.root("PATCH", "/v1/streams/gate", Some(json!({"quota": 1}))).await;
+    assert_eq!(wrong.status, 400);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_producer_hears_that_all_is_well_until_it_is_given_up() {
     let data = tempfile::tempdir().unwrap();
     let config = Config { silence_timeout_s: 3, idle_ack_s: 1, ..Config::default() };

@@ -266,6 +266,7 @@ impl Progress {
             match error.kind() {
                 Kind::NotFound => ErrorId::StreamNotActive,
                 Kind::LimitExceeded if is_large => ErrorId::MaxFragmentSizeReached,
+                Kind::QuotaReached => ErrorId::ArchivalError,
                 Kind::Invalid => ErrorId::InvalidMkvData,
                 // The producer sends the fragment again.
                 _ => ErrorId::InternalError,

@@ -9,17 +9,16 @@ use std::fmt::Write;
 pub(super) enum Endpoint {
     /// Here.
     Known(String),
-    /// By this scheme at this port of whatever this machine is called.
-    Port(&'static str, u16),
+    /// At this port of whatever this machine is called.
+    Port(u16),
 }
 
 impl Endpoint {
     pub(super) fn of(config: &Config) -> Endpoint {
-        let (scheme, address) = config.for_clients();
         match &config.http.public_url {
             Some(url) => Endpoint::Known(url.trim_end_matches('/').to_owned()),
-            None if address.ip().is_unspecified() => Endpoint::Port(scheme, address.port()),
-            None => Endpoint::Known(format!("{scheme}://{address}")),
+            None if config.listen.ip().is_unspecified() => Endpoint::Port(config.listen.port()),
+            None => Endpoint::Known(format!("http://{}", config.listen)),
         }
     }
 }
@@ -51,8 +50,8 @@ fn environment(key: &Value, endpoint: &Endpoint) -> String {
     let _ = match endpoint {
         // AWS SDKs and the command line read the first, the producer SDK and kvssink the second.
         Endpoint::Known(url) => writeln!(out, "export AWS_ENDPOINT_URL={url} CONTROL_PLANE_URI={url}"),
-        Endpoint::Port(scheme, port) => {
-            let url = format!("{scheme}://HOST:{port}");
+        Endpoint::Port(port) => {
+            let url = format!("http://HOST:{port}");
             writeln!(out, "# and with this server's name: export AWS_ENDPOINT_URL={url} CONTROL_PLANE_URI={url}")
         }
     };

@@ -1,10 +1,12 @@
 //! Taking rows of fragments away: by retention, and with their stream; in batches, so that a commit never waits long.
 
 use super::fragments::BATCH;
-use super::{db, notifications, segments};
+use super::segments::{Gone, RECORD_BYTES};
+use super::{db, notifications, segments, streams};
 use crate::Error;
 use media::UnixMillis;
 use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
 
 /// What one look for expired fragments found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,41 +46,116 @@ pub(crate) fn due(c: &Connection, stream: u64, after: u64, cutoff: UnixMillis, n
     Ok(if found == Due::None && seen == BATCH { Due::Unclear(last) } else { found })
 }
 
-/// Deletes a batch of the oldest fragments of a stream, none with a counter above `upto`. Gives the last counter that went.
-pub(crate) fn expire(c: &mut Connection, stream: u64, upto: u64) -> Result<Option<u64>, Error> {
-    let tx = c.transaction().map_err(db)?;
-    let last: Option<u64> = tx
-        .query_row(
-            "SELECT max(counter) FROM (SELECT counter FROM fragments WHERE stream = ?1 AND counter <= ?2 ORDER BY counter LIMIT ?3)",
-            params![stream, upto, BATCH as i64],
-            |r| r.get(0),
-        )
-        .map_err(db)?;
-    if let Some(last) = last {
-        delete_upto(&tx, stream, last)?;
-        tx.commit().map_err(db)?;
-    }
-    Ok(last)
+/// How far a batch goes within what is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upto {
+    /// As far as it can.
+    All,
+    /// Until so many bytes went.
+    Freed(u64),
+    /// As long as no more than so many bytes go.
+    AtMost(u64),
 }
 
-fn delete_upto(tx: &Connection, stream: u64, upto: u64) -> Result<usize, Error> {
+/// Rows that went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Up to this counter nothing is left but what is held.
+    pub(crate) last: u64,
+    /// How many went.
+    pub(crate) fragments: u64,
+    /// Bytes of their records.
+    pub(crate) bytes: u64,
+    /// Whether it is enough, by [`Upto`].
+    pub(crate) enough: bool,
+}
+
+/// In SQL, whether a legal hold keeps a fragment.
+pub(crate) const HELD: &str =
+    "EXISTS (SELECT 1 FROM holds WHERE holds.stream = fragments.stream AND holds.from_ms < producer_start + duration_ms
+     AND holds.to_ms > producer_start)";
+
+/// Deletes a batch of the oldest fragments of a stream behind the counter `after`, none with a counter above `upto`, and none that is
+/// held. `None` where there is none to look at.
+pub(crate) fn take(
+    c: &mut Connection,
+    stream: u64,
+    (after, upto): (u64, u64),
+    far: Upto,
+    now: UnixMillis,
+) -> Result<Option<Taken>, Error> {
+    let tx = c.transaction().map_err(db)?;
+    let mut taken = Taken { last: after, ..Taken::default() };
+    let mut per_segment = BTreeMap::<u64, (i64, u64)>::new();
+    let mut seen = false;
     {
-        let mut statement = tx
-            .prepare_cached(
-                "SELECT segment, count(*) FROM fragments WHERE stream = ?1 AND counter <= ?2 GROUP BY segment",
-            )
-            .map_err(db)?;
-        let mut rows = statement.query(params![stream, upto]).map_err(db)?;
+        let sql = format!(
+            "SELECT counter, segment, {RECORD_BYTES}, {HELD} FROM fragments WHERE stream = ?1 AND counter > ?2 AND counter <= ?3
+             ORDER BY counter LIMIT ?4"
+        );
+        let mut statement = tx.prepare_cached(&sql).map_err(db)?;
+        let mut rows = statement.query(params![stream, after, upto, BATCH as i64]).map_err(db)?;
         while let Some(row) = rows.next().map_err(db)? {
-            let count: i64 = row.get(1).map_err(db)?;
-            segments::add_rows(tx, row.get(0).map_err(db)?, -count)?;
+            seen = true;
+            let (counter, bytes, held): (u64, u64, bool) =
+                (row.get(0).map_err(db)?, row.get(2).map_err(db)?, row.get(3).map_err(db)?);
+            if !held {
+                taken.enough = match far {
+                    Upto::All => false,
+                    Upto::Freed(most) => taken.bytes >= most,
+                    Upto::AtMost(most) => taken.bytes + bytes > most,
+                };
+                if taken.enough {
+                    break;
+                }
+                taken.fragments += 1;
+                taken.bytes += bytes;
+                let of_segment = per_segment.entry(row.get(1).map_err(db)?).or_default();
+                *of_segment = (of_segment.0 + 1, of_segment.1 + bytes);
+            }
+            taken.last = counter;
         }
     }
-    tx.execute("DELETE FROM fragments WHERE stream = ?1 AND counter <= ?2", params![stream, upto]).map_err(db)
+    if !seen {
+        return Ok(None);
+    }
+    if taken.fragments > 0 {
+        let sql = format!("DELETE FROM fragments WHERE stream = ?1 AND counter > ?2 AND counter <= ?3 AND NOT {HELD}");
+        tx.prepare_cached(&sql).map_err(db)?.execute(params![stream, after, taken.last]).map_err(db)?;
+        account(&tx, stream, per_segment, Gone::Expired(now))?;
+        tx.commit().map_err(db)?;
+    }
+    Ok(Some(taken))
+}
+
+/// Tells segments and their stream what went: rows and bytes of each segment.
+pub(super) fn account(
+    tx: &Connection,
+    stream: u64,
+    per_segment: BTreeMap<u64, (i64, u64)>,
+    why: Gone,
+) -> Result<u64, Error> {
+    let mut all = 0;
+    for (segment, (rows, bytes)) in per_segment {
+        segments::gone(tx, segment, rows, bytes, why)?;
+        all += bytes;
+    }
+    streams::gone(tx, stream, all)?;
+    Ok(all)
+}
+
+/// Rows and bytes of the fragments of a stream up to a counter, by segment.
+fn per_segment(tx: &Connection, stream: u64, upto: u64) -> Result<BTreeMap<u64, (i64, u64)>, Error> {
+    let sql = format!(
+        "SELECT segment, count(*), sum({RECORD_BYTES}) FROM fragments WHERE stream = ?1 AND counter <= ?2 GROUP BY segment"
+    );
+    let mut statement = tx.prepare_cached(&sql).map_err(db)?;
+    let rows = statement.query_map(params![stream, upto], |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?)))).map_err(db)?;
+    rows.collect::<Result<_, _>>().map_err(db)
 }
 
 /// Deletes up to a batch of rows of deleted streams. Gives whether more are left.
-pub(crate) fn sweep_deleted(c: &mut Connection) -> Result<bool, Error> {
+pub(crate) fn sweep_deleted(c: &mut Connection, now: UnixMillis) -> Result<bool, Error> {
     let tx = c.transaction().map_err(db)?;
     let stream: Option<u64> = tx.query_row("SELECT min(id) FROM deleted_streams", [], |r| r.get(0)).map_err(db)?;
     let Some(stream) = stream else { return Ok(false) };
@@ -91,7 +168,9 @@ pub(crate) fn sweep_deleted(c: &mut Connection) -> Result<bool, Error> {
         .map_err(db)?;
     match upto {
         Some(upto) => {
-            delete_upto(&tx, stream, upto)?;
+            account(&tx, stream, per_segment(&tx, stream, upto)?, Gone::Deleted(now))?;
+            tx.execute("DELETE FROM fragments WHERE stream = ?1 AND counter <= ?2", params![stream, upto])
+                .map_err(db)?;
         }
         None => {
             tx.execute("DELETE FROM headers WHERE stream = ?1", [stream]).map_err(db)?;
@@ -125,7 +204,10 @@ mod tests {
     }
 
     fn add(c: &Connection, stamps: impl IntoIterator<Item = i64>) {
-        c.execute_batch("BEGIN; INSERT INTO segments VALUES (1, 0, 0, 0, 0, 0)").unwrap();
+        c.execute_batch(
+            "BEGIN; INSERT INTO segments (id, created_at, ends, closed, deletions, rows) VALUES (1, 0, 0, 0, 0, 0)",
+        )
+        .unwrap();
         for (i, stamp) in stamps.into_iter().enumerate() {
             c.execute(
                 "INSERT INTO fragments VALUES (1, ?1, ?1, ?2, 0, 1000, 1, 1, 0, 0, NULL, 1, ?1, 0)",
@@ -157,9 +239,37 @@ mod tests {
         assert_eq!(look(&c, 0), Due::Unclear(BATCH as u64));
         let upto = BATCH as u64 + 501;
         assert_eq!(look(&c, BATCH as u64), Due::Upto(upto));
-        assert_eq!(expire(&mut c, 1, upto).unwrap(), Some(BATCH as u64));
-        assert_eq!(expire(&mut c, 1, upto).unwrap(), Some(upto));
-        assert_eq!(expire(&mut c, 1, upto).unwrap(), None);
+        let mut expire = |after| take(&mut c, 1, (after, upto), Upto::All, UnixMillis(200)).unwrap();
+        assert_eq!(expire(0).map(|taken| taken.last), Some(BATCH as u64));
+        assert_eq!(
+            expire(BATCH as u64).map(|taken| (taken.last, taken.fragments, taken.bytes)),
+            Some((upto, 501, 501 * 80))
+        );
+        assert_eq!(expire(upto), None);
         assert_eq!(c.query_row("SELECT count(*) FROM fragments", [], |r| r.get::<_, i64>(0)).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_batch_ends_where_enough_went_and_leaves_what_is_held() {
+        let (_dir, mut c) = catalog();
+        add(&c, [1; 9]);
+        // Of fragment n, producer time n to n + 1000; each record has 80 bytes.
+        c.execute_batch("INSERT INTO holds VALUES (1, 'case', 1002, 1003, '', '', 0)").unwrap();
+        let mut go = |after, far| {
+            let taken = take(&mut c, 1, (after, 99), far, UnixMillis(7)).unwrap().unwrap();
+            (taken.last, taken.fragments, taken.bytes, taken.enough)
+        };
+        assert_eq!(go(0, Upto::AtMost(79)), (0, 0, 0, true));
+        assert_eq!(go(0, Upto::AtMost(160)), (9, 2, 160, false), "all but what is held");
+        assert_eq!(go(0, Upto::All), (9, 0, 0, false), "nothing is left to take");
+        c.execute_batch("UPDATE holds SET from_ms = 5, to_ms = 6").unwrap();
+        let mut go = |after, far| {
+            let taken = take(&mut c, 1, (after, 99), far, UnixMillis(8)).unwrap().unwrap();
+            (taken.last, taken.fragments, taken.bytes, taken.enough)
+        };
+        assert_eq!(go(0, Upto::Freed(81)), (7, 2, 160, true), "3 to 5 reach into it");
+        let row = "SELECT rows + 4, live_bytes + 320, expired_since, deleted_since FROM segments";
+        let row = c.query_row(row, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).unwrap();
+        assert_eq!(row, (0, 0, Some(7), None::<i64>), "counted, and noted since the first");
     }
 }

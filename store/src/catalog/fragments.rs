@@ -1,10 +1,12 @@
 //! Rows of fragments: one per durable fragment, pointing at its record.
 
 use super::ranges::DeletedRange;
-use super::{db, notifications, ranges, segments, streams};
+use super::segments::Gone;
+use super::{db, expiry, notifications, ranges, segments, streams};
 use crate::memory::{Key, RECENT, Recorded};
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
+use crate::segments::record::record_len;
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind, Position, Range};
 use bytes::Bytes;
@@ -75,23 +77,36 @@ pub(crate) fn commit_and_notify(
     let tx = c.transaction().map_err(db)?;
     segments::put(&tx, &group.segments)?;
     let mut outcomes = Vec::with_capacity(group.rows.len());
-    let mut per_segment = BTreeMap::<u64, i64>::new();
+    let mut per_segment = BTreeMap::<u64, (i64, u64)>::new();
+    let mut per_stream = BTreeMap::<u64, u64>::new();
     for (i, row) in group.rows.iter().enumerate() {
         match insert(&tx, row) {
             Ok(added) => {
                 if let Some(notify) = notify.get(&i) {
                     notifications::raise(&tx, row.stream, &row.meta, notify, now)?;
                 }
-                *per_segment.entry(row.place.segment).or_default() += i64::from(added);
+                if added {
+                    let bytes = record_len(row.meta.bytes);
+                    let of_segment = per_segment.entry(row.place.segment).or_default();
+                    *of_segment = (of_segment.0 + 1, of_segment.1 + bytes);
+                    *per_stream.entry(row.stream).or_default() += bytes;
+                }
                 outcomes.push(Ok(()));
             }
             // These concern this row alone; whatever else is wrong concerns the whole group.
-            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid | Kind::Conflict) => outcomes.push(Err(e)),
+            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid | Kind::Conflict) => {
+                // Its bytes are in the segment all the same, and have to go.
+                segments::gone(&tx, row.place.segment, 0, 0, Gone::Deleted(now))?;
+                outcomes.push(Err(e));
+            }
             Err(e) => return Err(e),
         }
     }
-    for (segment, rows) in per_segment {
-        segments::add_rows(&tx, segment, rows)?;
+    for (segment, (rows, bytes)) in per_segment {
+        segments::added(&tx, segment, rows, bytes)?;
+    }
+    for (stream, bytes) in per_stream {
+        streams::added(&tx, stream, bytes)?;
     }
     for (id, deleted) in &group.deleted {
         ranges::put(&tx, *id, deleted)?;
@@ -342,6 +357,22 @@ impl PlacedRows<'_> {
 pub(crate) fn distinct_starts(c: &Connection, stream: u64) -> Result<u64, Error> {
     c.query_row("SELECT count(DISTINCT producer_start) FROM fragments WHERE stream = ?1", [stream], |r| r.get(0))
         .map_err(db)
+}
+
+/// The producer time of the fragment with the smallest number that nothing holds.
+pub(crate) fn oldest_start(c: &Connection, stream: u64) -> Result<Option<UnixMillis>, Error> {
+    let sql = format!(
+        "SELECT producer_start FROM fragments WHERE stream = ?1 AND NOT {} ORDER BY counter LIMIT 1",
+        expiry::HELD
+    );
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
+    statement.query_row([stream], |r| r.get(0).map(UnixMillis)).optional().map_err(db)
+}
+
+/// Bytes of the records of a stream's fragments, counted anew.
+pub(crate) fn record_bytes(c: &Connection, stream: u64) -> Result<u64, Error> {
+    let sql = format!("SELECT coalesce(sum({}), 0) FROM fragments WHERE stream = ?1", segments::RECORD_BYTES);
+    c.query_row(&sql, [stream], |r| r.get(0)).map_err(db)
 }
 
 /// How many fragments of a stream are listed.

@@ -164,6 +164,9 @@ pub(crate) fn db(error: rusqlite::Error) -> Error {
     let (kind, message) = match &error {
         rusqlite::Error::QueryReturnedNoRows => (Kind::NotFound, "the catalog has no such row"),
         rusqlite::Error::SqliteFailure(e, _) => match e.code {
+            _ if e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => {
+                (Kind::LimitExceeded, "the disk is full: the catalog cannot be opened")
+            }
             ErrorCode::DiskFull => (Kind::LimitExceeded, "the disk is full: the catalog cannot grow"),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => (Kind::Corrupt, "the catalog is damaged"),
             ErrorCode::ConstraintViolation => (Kind::AlreadyExists, "the catalog holds such a row already"),

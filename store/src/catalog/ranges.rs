@@ -4,8 +4,10 @@
 //! them, then go in batches, so that a commit never waits long. It takes what stands before its record in the log, and so is the same however often it is done.
 
 use super::fragments::{BATCH, MAX_DURATION_MS};
-use super::{alerts, db, detections, segments};
+use super::segments::Gone;
+use super::{alerts, db, detections, expiry};
 use crate::segments::reader::Place;
+use crate::segments::record::record_len;
 use crate::{Deleted, Error, Range};
 use media::UnixMillis;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -47,16 +49,26 @@ pub(crate) fn pending(c: &Connection) -> Result<Vec<i64>, Error> {
     statement.query_map([], |r| r.get(0)).map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
 
-/// Finishes all of them: what a start does.
+/// Finishes all of them: what a start does. The bytes of what goes are overdue, since nobody knows how long.
 pub(crate) fn finish_all(c: &mut Connection) -> Result<(), Error> {
     for id in pending(c)? {
-        while sweep(c, id)?.1 {}
+        while sweep(c, id, UnixMillis(0))?.more {}
     }
     Ok(())
 }
 
-/// Takes a batch of the rows of one deletion. Gives which fragments went, and whether more may be left.
-pub(crate) fn sweep(c: &mut Connection, id: i64) -> Result<(Deleted, bool), Error> {
+/// What a batch of a deletion took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    pub(crate) deleted: Deleted,
+    /// Of which stream, and the bytes of the records.
+    pub(crate) freed: Option<(u64, u64)>,
+    /// Whether more may be left.
+    pub(crate) more: bool,
+}
+
+/// Takes a batch of the rows of one deletion.
+pub(crate) fn sweep(c: &mut Connection, id: i64, now: UnixMillis) -> Result<Swept, Error> {
     let found: Option<DeletedRange> = c
         .query_row("SELECT stream, from_ms, to_ms, segment, place FROM deleted_ranges WHERE id = ?1", [id], |r| {
             let range = Range { from: UnixMillis(r.get(1)?), to: UnixMillis(r.get(2)?) };
@@ -65,13 +77,13 @@ pub(crate) fn sweep(c: &mut Connection, id: i64) -> Result<(Deleted, bool), Erro
         .optional()
         .map_err(db)?;
     // Its stream was deleted meanwhile, which takes all.
-    let Some(deleted) = found else { return Ok((Deleted::default(), false)) };
+    let Some(deleted) = found else { return Ok(Swept::default()) };
     // What was seen in the fragments goes before them, while they tell how far they reach.
     let reach = reach(c, &deleted)?;
     if detections::delete_in(c, deleted.stream, reach)? || alerts::delete_in(c, deleted.stream, reach)? {
-        return Ok((Deleted::default(), true));
+        return Ok(Swept { more: true, ..Swept::default() });
     }
-    sweep_fragments(c, id, &deleted)
+    sweep_fragments(c, id, &deleted, now)
 }
 
 /// The range, and what those of its fragments that are left have outside of it.
@@ -89,11 +101,11 @@ fn reach(c: &Connection, deleted: &DeletedRange) -> Result<Range, Error> {
     Ok(Range { from, to: end.map_or(range.to, |end| range.to.max(UnixMillis(end))) })
 }
 
-fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange) -> Result<(Deleted, bool), Error> {
+fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange, now: UnixMillis) -> Result<Swept, Error> {
     let DeletedRange { stream, range, place } = deleted;
     let tx = c.transaction().map_err(db)?;
     let mut gone = Deleted::default();
-    let mut per_segment = BTreeMap::<u64, i64>::new();
+    let mut per_segment = BTreeMap::<u64, (i64, u64)>::new();
     let mut counters: Vec<u64> = Vec::new();
     {
         let sql = format!("SELECT counter, segment, bytes {TAKEN} LIMIT {BATCH}");
@@ -103,8 +115,10 @@ fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange) -> Resul
             .map_err(db)?;
         while let Some(row) = rows.next().map_err(db)? {
             counters.push(row.get(0).map_err(db)?);
-            *per_segment.entry(row.get(1).map_err(db)?).or_default() += 1;
-            gone.bytes += row.get::<_, u64>(2).map_err(db)?;
+            let bytes: u32 = row.get(2).map_err(db)?;
+            let of_segment = per_segment.entry(row.get(1).map_err(db)?).or_default();
+            *of_segment = (of_segment.0 + 1, of_segment.1 + record_len(bytes));
+            gone.bytes += u64::from(bytes);
         }
         gone.fragments = counters.len() as u64;
         let mut delete = tx.prepare_cached("DELETE FROM fragments WHERE stream = ?1 AND counter = ?2").map_err(db)?;
@@ -112,15 +126,13 @@ fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange) -> Resul
             delete.execute(params![stream, counter]).map_err(db)?;
         }
     }
-    for (segment, rows) in per_segment {
-        segments::add_rows(&tx, segment, -rows)?;
-    }
+    let freed = expiry::account(&tx, *stream, per_segment, Gone::Deleted(now))?;
     let more = counters.len() == BATCH;
     if !more {
         tx.execute("DELETE FROM deleted_ranges WHERE id = ?1", [id]).map_err(db)?;
     }
     tx.commit().map_err(db)?;
-    Ok((gone, more))
+    Ok(Swept { deleted: gone, freed: Some((*stream, freed)), more })
 }
 
 /// How many rows there are that a deletion should have taken.

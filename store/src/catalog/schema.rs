@@ -14,7 +14,7 @@ use uuid::Uuid;
 ///
 /// Plain SQL, so that PostgreSQL can take it over with few changes. 64-bit ids that fill their range (header ids) are stored as
 /// the signed integer of the same bits.
-const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 /// The version that they lead to.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
@@ -156,6 +156,38 @@ CREATE TABLE deleted_ranges (
     segment INTEGER NOT NULL,
     place INTEGER NOT NULL
 );
+";
+
+const VERSION_4: &str = "
+-- bytes: of the records of its fragments, each with its head and padding. quota_bytes: NULL takes the configured one, 0 is none.
+-- at_quota: 'evict' or 'refuse'; NULL takes the configured one. guaranteed_bytes: of those, the quota of the store takes none.
+ALTER TABLE streams ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN quota_bytes INTEGER;
+ALTER TABLE streams ADD COLUMN at_quota TEXT;
+ALTER TABLE streams ADD COLUMN guaranteed_bytes INTEGER NOT NULL DEFAULT 0;
+-- live_bytes: of the records that rows refer to. generation: how often its file was written anew. expired_since, deleted_since: when
+-- the first row that its file still has the bytes of went, by retention or a quota, or because someone deleted it; ms.
+ALTER TABLE segments ADD COLUMN live_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE segments ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE segments ADD COLUMN expired_since INTEGER;
+ALTER TABLE segments ADD COLUMN deleted_since INTEGER;
+UPDATE streams SET bytes = s.bytes
+    FROM (SELECT stream, sum((bytes + 79) / 8 * 8) AS bytes FROM fragments GROUP BY stream) AS s WHERE s.stream = streams.id;
+UPDATE segments SET live_bytes = s.bytes
+    FROM (SELECT segment, sum((bytes + 79) / 8 * 8) AS bytes FROM fragments GROUP BY segment) AS s WHERE s.segment = segments.id;
+-- When rows went before is not known. Descriptions of streams are far less than a part in fifty.
+UPDATE segments SET expired_since = unixepoch() * 1000 WHERE ends - live_bytes > ends / 50;
+-- Ranges of producer time that nothing takes anything from.
+CREATE TABLE holds (
+    stream INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    from_ms INTEGER NOT NULL,
+    to_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    placed_by TEXT NOT NULL,
+    placed_at INTEGER NOT NULL,
+    PRIMARY KEY (stream, name)
+) WITHOUT ROWID;
 ";
 
 /// Opens the writing connection; makes the tables in an empty file; refuses a newer version, and the catalog of another store.

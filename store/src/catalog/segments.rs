@@ -14,7 +14,21 @@ pub(crate) struct SegmentRow {
     pub(crate) state: SegmentState,
     /// Fragments that refer to it.
     pub(crate) rows: i64,
+    /// Bytes of their records.
+    pub(crate) live_bytes: i64,
 }
+
+/// Why rows went, and so how soon their bytes have to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// By retention or a quota.
+    Expired(UnixMillis),
+    /// Someone deleted them.
+    Deleted(UnixMillis),
+}
+
+/// In SQL, the bytes that the record of a fragment takes ([`crate::segments::record::record_len`]).
+pub(crate) const RECORD_BYTES: &str = "(bytes + 79) / 8 * 8";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
     let state = SegmentState {
@@ -23,11 +37,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
         closed: row.get(3)?,
         deletions: row.get(4)?,
     };
-    Ok(SegmentRow { id: row.get(0)?, state, rows: row.get(5)? })
+    Ok(SegmentRow { id: row.get(0)?, state, rows: row.get(5)?, live_bytes: row.get(6)? })
 }
 
 fn list(c: &Connection, condition: &str) -> Result<Vec<SegmentRow>, Error> {
-    let sql = format!("SELECT id, created_at, ends, closed, deletions, rows FROM segments {condition} ORDER BY id");
+    let sql = format!(
+        "SELECT id, created_at, ends, closed, deletions, rows, live_bytes FROM segments {condition} ORDER BY id"
+    );
     let mut statement = c.prepare(&sql).map_err(db)?;
     statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
@@ -79,11 +95,59 @@ pub(crate) fn put(c: &Connection, states: &BTreeMap<u64, SegmentState>) -> Resul
     Ok(())
 }
 
-/// Changes how many fragments refer to a segment.
-pub(crate) fn add_rows(c: &Connection, id: u64, rows: i64) -> Result<(), Error> {
-    let mut statement = c.prepare_cached("UPDATE segments SET rows = rows + ?2 WHERE id = ?1").map_err(db)?;
-    statement.execute(params![id, rows]).map_err(db)?;
+/// Rows that refer to a segment were added: how many, and the bytes of their records.
+pub(crate) fn added(c: &Connection, id: u64, rows: i64, bytes: u64) -> Result<(), Error> {
+    let mut statement = c
+        .prepare_cached("UPDATE segments SET rows = rows + ?2, live_bytes = live_bytes + ?3 WHERE id = ?1")
+        .map_err(db)?;
+    statement.execute(params![id, rows, bytes]).map_err(db)?;
     Ok(())
+}
+
+/// Rows that referred to a segment went. With none it notes that there are bytes which no row ever referred to.
+pub(crate) fn gone(c: &Connection, id: u64, rows: i64, bytes: u64, gone: Gone) -> Result<(), Error> {
+    let (expired, deleted) = match gone {
+        Gone::Expired(at) => (Some(at.0), None),
+        Gone::Deleted(at) => (None, Some(at.0)),
+    };
+    let mut statement = c
+        .prepare_cached(
+            "UPDATE segments SET rows = rows - ?2, live_bytes = live_bytes - ?3, expired_since = coalesce(expired_since, ?4),
+                 deleted_since = coalesce(deleted_since, ?5) WHERE id = ?1",
+        )
+        .map_err(db)?;
+    statement.execute(params![id, rows, bytes, expired, deleted]).map_err(db)?;
+    Ok(())
+}
+
+/// Up to which time fragments have to go to free `bytes` of the oldest closed segments that were made after `after`: the latest time at
+/// which one of those, or the one behind them, was made. Just before a segment was made all that stands in older ones had begun. `None`
+/// where there are none.
+pub(crate) fn cutoff(c: &Connection, after: UnixMillis, bytes: u64) -> Result<Option<UnixMillis>, Error> {
+    let mut statement = c.prepare_cached("SELECT created_at, ends, closed FROM segments ORDER BY id").map_err(db)?;
+    let mut rows = statement.query([]).map_err(db)?;
+    let (mut cutoff, mut freed): (Option<i64>, u64) = (None, 0);
+    while let Some(row) = rows.next().map_err(db)? {
+        let created: i64 = row.get(0).map_err(db)?;
+        if created > after.0 {
+            cutoff = cutoff.max(Some(created));
+        }
+        if freed >= bytes && cutoff.is_some() {
+            break;
+        }
+        if row.get(2).map_err(db)? && created >= after.0 {
+            freed += row.get::<_, u64>(1).map_err(db)?;
+        }
+    }
+    Ok(cutoff.map(UnixMillis))
+}
+
+/// Bytes of all segments, and of the records in them that rows refer to.
+pub(crate) fn bytes(c: &Connection) -> Result<(u64, u64), Error> {
+    c.query_row("SELECT coalesce(sum(ends), 0), coalesce(sum(live_bytes), 0) FROM segments", [], |r| {
+        Ok((r.get(0)?, r.get(1)?))
+    })
+    .map_err(db)
 }
 
 /// Forgets a segment, after its file is gone.

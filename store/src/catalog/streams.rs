@@ -2,6 +2,7 @@
 
 use super::db;
 use crate::documents::{Change, Expect, STREAM};
+use crate::quota::{AtQuota, StreamQuota};
 use crate::segments::record::StreamBody;
 use crate::{Error, Kind, StreamInfo};
 use media::{HeaderId, StreamName, UnixMillis};
@@ -16,6 +17,9 @@ pub(crate) struct StreamRow {
     pub(crate) info: StreamInfo,
     /// No counter above it was ever given out.
     pub(crate) counter_limit: u64,
+    /// Of the records of its fragments.
+    pub(crate) bytes: u64,
+    pub(crate) quota: StreamQuota,
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<StreamRow> {
@@ -26,13 +30,21 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StreamRow> {
     Ok(StreamRow {
         info: StreamInfo { id: row.get(0)?, name, retention_hours: row.get(2)?, created_at: UnixMillis(row.get(3)?) },
         counter_limit: row.get(4)?,
+        bytes: row.get(5)?,
+        quota: StreamQuota {
+            quota_bytes: row.get(6)?,
+            at_quota: row.get::<_, Option<String>>(7)?.and_then(|name| AtQuota::of_name(&name)),
+            guaranteed_bytes: row.get(8)?,
+        },
     })
 }
 
 /// All streams.
 pub(crate) fn all(c: &Connection) -> Result<Vec<StreamRow>, Error> {
     let mut statement = c
-        .prepare("SELECT id, name, retention_hours, created_at, counter_limit FROM streams ORDER BY name")
+        .prepare(
+            "SELECT id, name, retention_hours, created_at, counter_limit, bytes, quota_bytes, at_quota, guaranteed_bytes FROM streams ORDER BY name",
+        )
         .map_err(db)?;
     statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
@@ -71,7 +83,7 @@ pub(crate) fn insert(
     }
     let id = c.last_insert_rowid() as u64;
     let info = StreamInfo { id, name: name.clone(), retention_hours, created_at: now };
-    Ok(StreamRow { info, counter_limit: BLOCK })
+    Ok(StreamRow { info, counter_limit: BLOCK, bytes: 0, quota: StreamQuota::default() })
 }
 
 /// Removes a stream's row and document, cameras excepted; its other rows go in batches later ([`super::expiry::sweep_deleted`]).
@@ -88,6 +100,33 @@ pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
 /// Sets a stream's retention.
 pub(crate) fn set_retention(c: &Connection, id: u64, hours: Option<u32>) -> Result<(), Error> {
     match c.execute("UPDATE streams SET retention_hours = ?2 WHERE id = ?1", params![id, hours]).map_err(db)? {
+        0 => Err(Error::new(Kind::NotFound, "the stream was deleted")),
+        _ => Ok(()),
+    }
+}
+
+/// Fragments were added, whose records have so many bytes.
+pub(crate) fn added(c: &Connection, id: u64, bytes: u64) -> Result<(), Error> {
+    let mut statement = c.prepare_cached("UPDATE streams SET bytes = bytes + ?2 WHERE id = ?1").map_err(db)?;
+    statement.execute(params![id, bytes]).map_err(db)?;
+    Ok(())
+}
+
+/// Fragments went, whose records had so many bytes. A stream that is deleted has no row to say so.
+pub(crate) fn gone(c: &Connection, id: u64, bytes: u64) -> Result<(), Error> {
+    let mut statement = c.prepare_cached("UPDATE streams SET bytes = bytes - ?2 WHERE id = ?1").map_err(db)?;
+    statement.execute(params![id, bytes]).map_err(db)?;
+    Ok(())
+}
+
+/// What a stream may keep.
+pub(crate) fn set_quota(c: &Connection, id: u64, quota: &StreamQuota) -> Result<(), Error> {
+    let StreamQuota { quota_bytes, at_quota, guaranteed_bytes } = quota;
+    let set = c.execute(
+        "UPDATE streams SET quota_bytes = ?2, at_quota = ?3, guaranteed_bytes = ?4 WHERE id = ?1",
+        params![id, quota_bytes, at_quota.map(AtQuota::name), guaranteed_bytes],
+    );
+    match set.map_err(db)? {
         0 => Err(Error::new(Kind::NotFound, "the stream was deleted")),
         _ => Ok(()),
     }

@@ -11,6 +11,7 @@ use crate::segments::scan::End;
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
 use bytes::Bytes;
+use media::UnixMillis;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -160,7 +161,7 @@ fn finish(c: &mut Connection, deleted: &HashSet<u64>) -> Result<(), Error> {
             _ => {}
         }
     }
-    while expiry::sweep_deleted(c)? {}
+    while expiry::sweep_deleted(c, UnixMillis(0))? {}
     // No counter of a block that was in use is given out again.
     c.execute(
         "UPDATE streams SET counter_limit = max(counter_limit, ((SELECT coalesce(max(counter), 0) FROM fragments WHERE stream = streams.id)

@@ -6,7 +6,7 @@ use crate::catalog::segments::SegmentRow;
 use crate::catalog::{db, fragments, segments, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
-use crate::segments::record::{Head, RecordKind, StreamBody};
+use crate::segments::record::{Head, RecordKind, StreamBody, record_len};
 use crate::segments::scan::{End, Entry};
 use crate::{Error, Kind, StreamInfo};
 use media::HeaderId;
@@ -42,7 +42,7 @@ pub(super) fn check(c: &Connection, folder: &Folder, options: CheckOptions) -> R
     let mut rows = fragments::Placed::query(c)?;
     let mut next = rows.next()?;
     for segment in &known {
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         let mut of_segment = Vec::new();
         while let Some(row) = next.take_if(|row| row.place.segment <= segment.id) {
             if row.place.segment < segment.id {
@@ -52,6 +52,7 @@ pub(super) fn check(c: &Connection, folder: &Folder, options: CheckOptions) -> R
                 );
             } else {
                 count += 1;
+                bytes += record_len(row.meta.bytes) as i64;
                 of_segment.push(row);
             }
             next = rows.next()?;
@@ -59,6 +60,11 @@ pub(super) fn check(c: &Connection, folder: &Folder, options: CheckOptions) -> R
         walk.report.checked(6, 1);
         if count != segment.rows {
             let message = format!("segment {:016x} has {count} rows, its count says {}", segment.id, segment.rows);
+            walk.report.problem(6, message);
+        }
+        if bytes != segment.live_bytes {
+            let counted = segment.live_bytes;
+            let message = format!("segment {:016x} has {bytes} live bytes, its count says {counted}", segment.id);
             walk.report.problem(6, message);
         }
         walk.segment(folder, segment, of_segment, options)?;
@@ -93,6 +99,11 @@ fn numbers(c: &Connection, rows: &[streams::StreamRow], report: &mut Report) -> 
                 row.counter_limit
             );
             report.problem(3, message);
+        }
+        report.checked(6, 1);
+        let bytes = fragments::record_bytes(c, row.info.id)?;
+        if bytes != row.bytes {
+            report.problem(6, format!("stream {name} has {bytes} bytes, its count says {}", row.bytes));
         }
         let times = fragments::distinct_starts(c, row.info.id)?;
         report.checked(7, fragments);

@@ -168,6 +168,9 @@ impl Granted {
     pub(crate) fn stats(&self) -> store::StreamStats {
         self.stream.stats()
     }
+    pub(crate) fn usage(&self) -> store::quota::StreamUsage {
+        self.stream.usage()
+    }
     /// The playback token this came by, if it did.
     pub(crate) fn playback(&self) -> Option<Playback> {
         self.playback

@@ -47,6 +47,7 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
     let (target, wanted) = asked(&parts.headers)?;
     let granted = target.resolve(&caller).await?;
     let (stream, info) = (granted.whole()?, granted.info());
+    stream.check_quota()?;
     let shared = caller.shared.clone();
     let permit = shared.put_media.permit(&caller.principal, granted.id())?;
     // The address behind it may be that of a site with hundreds of cameras.
