@@ -3,7 +3,7 @@
 
 use crate::budget::Charge;
 use crate::catalog::ranges::DeletedRange;
-use crate::catalog::{Catalog, fragments};
+use crate::catalog::{Catalog, fragments, segments};
 use crate::faults::Faults;
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
@@ -13,11 +13,15 @@ use crate::state::StreamState;
 use crate::{Clock, Error, Kind, Notice, Range};
 use media::{Fragment, FragmentMeta};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, oneshot};
+
+/// Longest until an idle commit thread sees that it is to close a segment.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A complete fragment on its way to the disk.
 pub(crate) struct Sealed {
@@ -51,12 +55,14 @@ pub(crate) struct RangeDeletion {
 /// The way into the commit thread. Its length is bounded by the byte budget: each fragment in it holds its charge.
 pub(crate) struct Queue {
     sender: Mutex<Option<Sender<Work>>>,
+    /// The segment that is to take no more records, if it is the one being written; 0: none.
+    pub(crate) closing: Arc<AtomicU64>,
 }
 
 impl Queue {
     pub(crate) fn new() -> (Arc<Queue>, Receiver<Work>) {
         let (sender, receiver) = channel();
-        (Arc::new(Queue { sender: Mutex::new(Some(sender)) }), receiver)
+        (Arc::new(Queue { sender: Mutex::new(Some(sender)), closing: Arc::default() }), receiver)
     }
 
     /// Hands work over; gives it back when the store is stopping.
@@ -85,6 +91,8 @@ pub(crate) struct Committer {
     pub(crate) group_bytes: u64,
     /// Streams whose deletion was in a group that failed; noted with the next one, so that a rebuild does not bring them back.
     pub(crate) unnoted: BTreeSet<u64>,
+    /// See [`Queue::closing`].
+    pub(crate) closing: Arc<AtomicU64>,
 }
 
 impl Committer {
@@ -108,12 +116,34 @@ impl Committer {
     }
 
     fn run(mut self) {
-        while let Ok(first) = self.work.recv() {
-            let group = self.gather(first);
-            self.commit(group);
+        loop {
+            match self.work.recv_timeout(LOOK) {
+                Ok(first) => {
+                    let group = self.gather(first);
+                    self.commit(group);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.close_if_asked();
         }
         if !self.unnoted.is_empty() {
             self.commit(Vec::new());
+        }
+    }
+
+    /// So that a segment can be written anew of which something was deleted, also where nothing is recorded any more.
+    fn close_if_asked(&mut self) {
+        let id = self.closing.swap(0, Ordering::Relaxed);
+        if id == 0 || self.log.position().is_none_or(|(open, _)| open != id) {
+            return;
+        }
+        self.log.retire();
+        let states = self.log.unrecorded().clone();
+        match self.catalog.write_blocking(move |c| segments::put(c, &states)) {
+            Ok(()) => self.log.recorded(),
+            // The next commit says it.
+            Err(error) => tracing::warn!(segment = id, %error, "that a segment is closed could not be recorded"),
         }
     }
 

@@ -76,6 +76,7 @@ async fn run(stream: &Arc<StreamState>, id: i64, range: Range) -> Result<Deleted
             Ok(swept)
         };
         let swept = stream.shared.catalog.write(sweep).await?;
+        stream.shared.deleted(now);
         all.fragments += swept.deleted.fragments;
         all.bytes += swept.deleted.bytes;
         if !swept.more {

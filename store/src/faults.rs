@@ -7,6 +7,19 @@ use std::io;
 pub(crate) struct Faults {
     #[cfg(test)]
     armed: std::sync::Mutex<std::collections::HashMap<&'static str, (u32, io::ErrorKind)>>,
+    #[cfg(test)]
+    watched: std::sync::Mutex<Option<Watch>>,
+}
+
+/// Called at each point that is passed.
+#[cfg(test)]
+pub(crate) struct Watch(pub(crate) Box<dyn FnMut(&'static str) + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 impl Faults {
@@ -20,6 +33,9 @@ impl Faults {
     /// Fails if a test armed this point.
     #[cfg(test)]
     pub(crate) fn check(&self, point: &'static str) -> io::Result<()> {
+        if let Some(Watch(watch)) = &mut *self.watched.lock().expect("no watch panics") {
+            watch(point);
+        }
         let mut armed = self.armed.lock().expect("no test panics while it holds this");
         match armed.get_mut(point) {
             Some((times, kind)) if *times > 0 => {
@@ -28,6 +44,12 @@ impl Faults {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Calls this at each point that is passed.
+    #[cfg(test)]
+    pub(crate) fn watch(&self, watch: impl FnMut(&'static str) + Send + 'static) {
+        *self.watched.lock().expect("no watch panics") = Some(Watch(Box::new(watch)));
     }
 
     /// Makes the next `times` passes of a point fail.

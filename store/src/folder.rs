@@ -83,6 +83,10 @@ impl Folder {
     pub(crate) fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }
+    /// The data folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
     /// Where the catalog lies.
     pub(crate) fn catalog(&self) -> PathBuf {
         self.root.join("catalog.sqlite")

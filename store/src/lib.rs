@@ -32,6 +32,9 @@ mod records_impl;
 mod recovery;
 mod reserve;
 mod retention;
+mod rewrite;
+#[cfg(test)]
+mod rewrite_tests;
 mod segments;
 mod session;
 mod state;

@@ -186,6 +186,11 @@ impl Usage {
         }
     }
 
+    /// A segment was written anew.
+    pub(crate) fn rewritten(&self, before: u64, after: u64) {
+        let _ = self.counted.fetch_update(Relaxed, Relaxed, |bytes| Some((bytes + after).saturating_sub(before)));
+    }
+
     /// What to hand to [`Self::counted`] with a count that begins now.
     pub(crate) fn begin_count(&self) -> u64 {
         self.appended.load(Relaxed)

@@ -6,7 +6,7 @@
 
 use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::ranges::{self, DeletedRange};
-use crate::catalog::{db, segments, streams};
+use crate::catalog::{db, rewrites, segments, streams};
 use crate::folder::{Folder, sync_dir};
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody, VERSION};
@@ -117,6 +117,7 @@ fn mend(
     let deleted_ranges = ranges.into_iter().map(|range| (None, range)).collect();
     let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows, deleted: deleted_ranges };
     let outcomes = fragments::commit(c, &group)?;
+    rewrites::set_generation(c, id, scan.header.generation)?;
     for (row, outcome) in group.rows.iter().zip(outcomes) {
         if let Err(error) = outcome {
             tracing::warn!(stream = row.stream, number = %row.meta.number, %error, "a complete fragment could not be adopted");

@@ -10,6 +10,7 @@
 use crate::catalog::expiry::{self, Due, Taken, Upto};
 use crate::catalog::{Catalog, alerts, detections, fragments, notifications, ranges, segments};
 use crate::reserve::Reserve;
+use crate::rewrite::Rewriter;
 use crate::segments::shelf::Shelf;
 use crate::state::{Shared, StreamState, Streams};
 use crate::{Error, Kind, Range};
@@ -32,6 +33,7 @@ pub(crate) struct Sweeper {
     pub(crate) segments: Arc<AtomicU64>,
     /// Room for the catalog on a disk that is full.
     pub(crate) reserve: Reserve,
+    pub(crate) rewriter: Arc<Rewriter>,
 }
 
 impl Sweeper {
@@ -66,7 +68,9 @@ impl Sweeper {
             self.expire(&stream, cutoff, now).await?;
             self.expire_seen(&stream, cutoff).await?;
         }
-        while self.write(move |c| expiry::sweep_deleted(c, now)).await? {}
+        while self.write(move |c| expiry::sweep_deleted(c, now)).await? {
+            self.shared.deleted(now);
+        }
         self.finish_ranges(now).await?;
         self.relieve(now).await?;
         self.unlink_dead().await?;
@@ -91,6 +95,11 @@ impl Sweeper {
         let mut freed = self.unlink_dead().await?;
         let mut cutoff = UnixMillis(i64::MIN);
         while let over @ 1.. = usage.over(freed) {
+            // Nothing has to go that counts while something is there that does not.
+            if let Some(reclaimed @ 1..) = self.reclaim(now).await? {
+                freed += reclaimed;
+                continue;
+            }
             let after = cutoff;
             let next = self.catalog().read(move |c| segments::cutoff(c, after, over)).await?;
             let Some(next) = next else { break };
@@ -103,6 +112,21 @@ impl Sweeper {
         }
         usage.set_stuck(usage.over(freed) > 0);
         Ok(())
+    }
+
+    /// Writes a segment anew most of which is dead. `None` where there is none, or no room to do it, or it is being done.
+    async fn reclaim(&self, now: UnixMillis) -> Result<Option<u64>, Error> {
+        if self.rewriter.one.try_lock().is_err() {
+            return Ok(None);
+        }
+        let Some(id) = self.rewriter.mostly_dead().await?.first().copied() else { return Ok(None) };
+        match self.rewriter.rewrite(id, false, now).await {
+            Ok(freed) => Ok(Some(freed)),
+            Err(error) => {
+                tracing::debug!(segment = id, %error, "a segment could not be written anew");
+                Ok(None)
+            }
+        }
     }
 
     /// The oldest of one stream, for its own quota.
@@ -235,6 +259,7 @@ impl Sweeper {
             }
             loop {
                 let swept = self.write(move |c| ranges::sweep(c, id, now)).await?;
+                self.shared.deleted(now);
                 if let Some((stream, bytes)) = swept.freed
                     && let Some(state) = self.streams().iter().find(|s| s.id() == stream)
                 {
@@ -252,6 +277,7 @@ impl Sweeper {
     async fn unlink_dead(&self) -> Result<u64, Error> {
         let mut freed = 0;
         let dead = self.catalog().read(|c| segments::dead(c)).await?;
+        let _places = self.rewriter.places.lock().await;
         for segment in dead {
             // First the segment, then its row: a stop in between leaves a row without a segment, which the next sweep takes.
             if self.shelf.remove(&[segment.id]).await.is_empty() {

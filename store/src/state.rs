@@ -37,6 +37,17 @@ pub(crate) struct Shared {
     pub(crate) stopping: AtomicBool,
     pub(crate) deletions: Deletions,
     pub(crate) usage: Usage,
+    /// The segment that was written anew and is about to take its place: its rows point there already. 0: none.
+    pub(crate) moving: AtomicU64,
+    /// Since when the catalog's journal may hold bytes of rows that were deleted, ms; 0: it does not.
+    pub(crate) journal_since: AtomicU64,
+}
+
+impl Shared {
+    /// Rows were deleted for good, whose bytes the catalog's journal still has.
+    pub(crate) fn deleted(&self, now: UnixMillis) {
+        let _ = self.journal_since.compare_exchange(0, now.0.max(1) as u64, Ordering::Relaxed, Ordering::Relaxed);
+    }
 }
 
 /// What became of a complete fragment.

@@ -11,6 +11,7 @@ use crate::quota::{self, Account, AtQuota, StoreUsage, StreamQuota, Usage};
 use crate::records::{Alert, Detection};
 use crate::reserve::Reserve;
 use crate::retention::Sweeper;
+use crate::rewrite::{self, Rewriter};
 use crate::segments::reader::Reader;
 use crate::segments::writer::LogWriter;
 use crate::state::{Shared, StreamState, Streams};
@@ -65,6 +66,14 @@ pub struct Config {
     pub stream_quota_bytes: u64,
     /// What happens where one of them is reached.
     pub at_quota: AtQuota,
+    /// Seconds after which bytes that someone deleted are gone from the segments.
+    pub erase_deleted_s: u64,
+    /// The same of bytes that expired or were evicted.
+    pub erase_expired_s: u64,
+    /// Segments of which no more than this part counts are written anew earlier, in percent.
+    pub rewrite_live_percent: u8,
+    /// Bytes that writing segments anew writes in a second, at most.
+    pub rewrite_bytes_per_s: u64,
 }
 
 impl Default for Config {
@@ -84,6 +93,10 @@ impl Default for Config {
             min_free_bytes: 256 << 20,
             stream_quota_bytes: 0,
             at_quota: AtQuota::Evict,
+            erase_deleted_s: 3600,
+            erase_expired_s: 86_400,
+            rewrite_live_percent: 50,
+            rewrite_bytes_per_s: 32 << 20,
         }
     }
 }
@@ -135,6 +148,8 @@ pub(crate) struct Inner {
     folder: Mutex<Option<Arc<Folder>>>,
     #[cfg_attr(not(test), expect(dead_code, reason = "tests arm fail points here"))]
     pub(crate) faults: Arc<Faults>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests sweep by hand"))]
+    pub(crate) sweeper: Arc<Sweeper>,
 }
 
 impl Drop for Inner {
@@ -376,7 +391,7 @@ async fn detached<T: Send + 'static>(
 /// A store whose files are open and mended and whose tasks do not run yet.
 struct Opened {
     inner: Arc<Inner>,
-    sweeper: Sweeper,
+    sweeper: Arc<Sweeper>,
 }
 
 impl Opened {
@@ -386,6 +401,7 @@ impl Opened {
         let reserve = Reserve::new(&config.data);
         reserve.give_up_if_full();
         let mut connection = crate::check::open_or_rebuild(&folder)?;
+        rewrite::settle(&mut connection, &folder)?;
         let segment_bytes = quota::segment_bytes(&config);
         let resume = recovery::recover(&mut connection, &folder, segment_bytes)?;
         // A process never gives out a counter of a block that an earlier one had (invariant 3).
@@ -422,16 +438,34 @@ impl Opened {
             interval: Duration::from_millis(config.commit_interval_ms),
             group_bytes: config.commit_bytes,
             unnoted: BTreeSet::new(),
+            closing: queue.closing.clone(),
         };
         let committer = committer.start(folder.clone())?;
         let reader = Reader::new(&folder.segments())?;
         let budget = Process::new(config.budget_bytes);
         let streams: Arc<Streams> = Arc::new(RwLock::default());
         let shelf = folder.shelf().clone();
-        let stopping = AtomicBool::new(false);
+        // What an earlier process left in it is not known.
+        let journal_since = AtomicU64::new(clock().0.max(1) as u64);
+        let (stopping, moving) = (AtomicBool::new(false), AtomicU64::new(0));
         let tail = Tail::new(config.tail_bytes);
-        let shared = Arc::new(Shared { config, clock, catalog, reader, tail, queue, stopping, deletions, usage });
-        let sweeper = Sweeper { shared: shared.clone(), streams: streams.clone(), shelf, segments, reserve };
+        let shared = Arc::new(Shared {
+            config,
+            clock,
+            catalog,
+            reader,
+            tail,
+            queue,
+            stopping,
+            deletions,
+            usage,
+            moving,
+            journal_since,
+        });
+        let data = folder.root().to_owned();
+        let rewriter = Arc::new(Rewriter::new(shared.clone(), shelf.clone(), data, faults.clone()));
+        let sweeper =
+            Arc::new(Sweeper { shared: shared.clone(), streams: streams.clone(), shelf, segments, reserve, rewriter });
         let inner = Arc::new(Inner {
             shared,
             streams,
@@ -444,6 +478,7 @@ impl Opened {
             committer: Mutex::new(Some(committer)),
             folder: Mutex::new(Some(folder)),
             faults,
+            sweeper: sweeper.clone(),
         });
         for (row, recorded) in rows.into_iter().zip(recorded) {
             inner.add(row, recorded);
@@ -456,6 +491,7 @@ impl Opened {
         let Opened { inner, sweeper } = self;
         let segments = sweeper.segments.clone();
         let every = Duration::from_secs(inner.shared.config.sweep_interval_s.max(1));
+        tasks::rewrite(&inner.tasks, &inner.stop, sweeper.rewriter.clone(), inner.shared.clock.clone(), every);
         let (clock, now, shared) = (inner.shared.clock.clone(), inner.sweep_now.clone(), inner.shared.clone());
         tasks::sweep(&inner.tasks, &inner.stop, sweeper, clock, every, now, shared);
         tasks::watch(&inner.tasks, &inner.stop, inner.shared.clone(), inner.streams.clone(), segments);

@@ -7,8 +7,12 @@ use crate::{Error, Follower, Kind, LiveFragment, VerbatimWriter, Writer, coverag
 use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
+/// How often a reader looks, every 10 ms, whether a segment that was written anew has taken its place.
+const MOST_WAITS: u32 = 300;
 /// Most fragments that one listing gives.
 const MAX_LIST: usize = 1000;
 
@@ -291,10 +295,29 @@ impl Stream {
             return Ok(fragment);
         }
         let shared = &self.state.shared;
-        let (meta, place) =
-            shared.catalog.read(move |c| fragments::get(c, id, number)).await.map_err(|e| self.named(e))?;
+        let row = || async move {
+            shared.catalog.read(move |c| fragments::get(c, id, number)).await.map_err(|e| self.named(e))
+        };
+        let (meta, mut place) = row().await?;
         let header = self.header(meta.header).await?;
-        let mut cluster = shared.reader.payload(self.state.name().as_str(), id, &meta, place).await?;
+        let mut waited = 0;
+        let mut cluster = loop {
+            let moving = shared.moving.load(Ordering::SeqCst) == place.segment;
+            let error = match shared.reader.payload(self.state.name().as_str(), id, &meta, place).await {
+                Ok(cluster) => break cluster,
+                Err(error) => error,
+            };
+            // Its segment may have been written anew since the row was read, or was about to take its place.
+            let (_, now) = row().await?;
+            if now == place && (!moving || waited == MOST_WAITS) {
+                return Err(error);
+            }
+            if now == place {
+                waited += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            place = now;
+        };
         let lead = cluster.split_to((meta.lead_bytes as usize).min(cluster.len()));
         Ok(Arc::new(Fragment { meta, header, lead, cluster: Chunks::from(cluster) }))
     }

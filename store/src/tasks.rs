@@ -3,6 +3,7 @@
 use crate::Clock;
 use crate::catalog::alerts;
 use crate::retention::Sweeper;
+use crate::rewrite::Rewriter;
 use crate::state::{Shared, Streams};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ const OUTBOX_EVERY: u32 = 5;
 pub(crate) fn sweep(
     tasks: &TaskTracker,
     stop: &CancellationToken,
-    sweeper: Sweeper,
+    sweeper: Arc<Sweeper>,
     clock: Clock,
     every: Duration,
     now: Arc<Notify>,
@@ -57,6 +58,37 @@ pub(crate) fn sweep(
         tracing::debug!("ended");
     };
     tasks.spawn(run.instrument(tracing::info_span!("sweep")));
+}
+
+/// Writes segments anew as they are due.
+pub(crate) fn rewrite(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    rewriter: Arc<Rewriter>,
+    clock: Clock,
+    every: Duration,
+) {
+    let stop = stop.clone();
+    let run = async move {
+        tracing::debug!("started");
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            // Not dropped in the middle: it sees the stop by itself.
+            if let Err(error) = rewriter.rewrite_due(clock()).await
+                && !stop.is_cancelled()
+            {
+                metrics::counter!("vidicon_rewrite_failures_total").increment(1);
+                tracing::warn!(%error, "writing segments anew failed; it is tried again");
+            }
+        }
+        tracing::debug!("ended");
+    };
+    tasks.spawn(run.instrument(tracing::info_span!("rewrite")));
 }
 
 /// Once a second: gauges, and fragments that stalled.

@@ -115,7 +115,7 @@ async fn a_segment_that_holds_what_its_version_does_not_have_is_read_up_to_there
     let report = check(dir.path(), CheckOptions::default()).unwrap();
     assert!(report.problems.iter().any(|(i, what)| *i == 1 && what.contains(&bad.number.to_string())), "{report}");
     assert!(!report.problems.iter().any(|(_, what)| what.contains(&good.number.to_string())), "{report}");
-    set_version(&segments(dir.path())[0], 3);
+    set_version(&segments(dir.path())[0], 4);
     let report = check(dir.path(), CheckOptions::default()).unwrap();
-    assert!(report.to_string().contains("version 3"), "a newer one is named: {report}");
+    assert!(report.to_string().contains("version 4"), "a newer one is named: {report}");
 }

@@ -14,6 +14,7 @@ pub(crate) mod fragments;
 pub(crate) mod listing;
 pub(crate) mod notifications;
 pub(crate) mod ranges;
+pub(crate) mod rewrites;
 pub(crate) mod schema;
 pub(crate) mod segments;
 pub(crate) mod streams;

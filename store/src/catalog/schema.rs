@@ -255,6 +255,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // FULL: a commit is on the disk when it returns; `Durable` rests on it.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // What is deleted is overwritten, not only forgotten.
+    connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::catalog::db;
 use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::ranges::{self, DeletedRange};
-use crate::catalog::{expiry, schema, streams};
+use crate::catalog::{expiry, rewrites, schema, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
 use crate::segments::record::{FormatError, RecordKind, StreamBody};
@@ -145,7 +145,9 @@ fn segment(
     }
     let state = SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true, deletions };
     let group = Group { segments: BTreeMap::from([(id, state)]), rows, deleted: ranges };
-    for (row, outcome) in group.rows.iter().zip(fragments::commit(c, &group)?) {
+    let outcomes = fragments::commit(c, &group)?;
+    rewrites::set_generation(c, id, scan.header.generation)?;
+    for (row, outcome) in group.rows.iter().zip(outcomes) {
         if let Err(e) = outcome {
             rebuilt.problems.push(format!("stream {} fragment {} in {}: {e}", row.stream, row.meta.number, row.place));
         }

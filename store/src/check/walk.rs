@@ -8,7 +8,7 @@ use crate::folder::Folder;
 use crate::segments::reader::Place;
 use crate::segments::record::{Head, RecordKind, StreamBody, record_len};
 use crate::segments::scan::{End, Entry};
-use crate::{Error, Kind, StreamInfo};
+use crate::{Error, Kind, StreamInfo, rewrite};
 use media::HeaderId;
 use rusqlite::Connection;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -146,7 +146,7 @@ impl Walk<'_> {
                 report.problem(1, format!("stream {} fragment {}: {}: {why}", row.stream, row.meta.number, row.place));
             }
         };
-        let Some(scan) = folder.shelf().scan(id, options.payloads)? else {
+        let Some(scan) = rewrite::scan(self.c, folder, id, options.payloads)? else {
             if rows.is_empty() {
                 self.report
                     .remarks

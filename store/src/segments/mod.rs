@@ -4,6 +4,7 @@
 //! walking a whole segment ([`scan`]), and where segments lie ([`shelf`]). What does not: which fragments exist; the catalog says that.
 
 mod append;
+pub(crate) mod copy;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod scan;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Version of the segment format that this program writes; it reads all from 1 on. Version 2 added the lead of a fragment and the
-/// record of a deleted range.
-pub(crate) const VERSION: u32 = 2;
+/// record of a deleted range, version 3 the generation of a file.
+pub(crate) const VERSION: u32 = 3;
 /// Bytes of the header at the start of a segment file.
 pub(crate) const FILE_HEADER_LEN: usize = 64;
 /// Bytes of the head of a record; its payload follows.
@@ -63,15 +63,22 @@ pub(crate) struct FileHeader {
     pub(crate) store: Uuid,
     pub(crate) segment: u64,
     pub(crate) created_at: UnixMillis,
+    /// How often the segment was written anew.
+    pub(crate) generation: u32,
 }
 
 impl FileHeader {
     /// The header of a new segment.
     pub(crate) fn new(store: Uuid, segment: u64, created_at: UnixMillis) -> FileHeader {
-        FileHeader { version: VERSION, store, segment, created_at }
+        FileHeader { version: VERSION, store, segment, created_at, generation: 0 }
     }
 
-    /// `magic[8] version[4] 0[4] store[16] segment[8] created_at[8] 0[12] crc[4]`
+    /// The same in the version that is written now: of a segment that is written anew.
+    pub(crate) fn renewed(self) -> FileHeader {
+        FileHeader { version: VERSION, ..self }
+    }
+
+    /// `magic[8] version[4] 0[4] store[16] segment[8] created_at[8] generation[4] 0[8] crc[4]`
     pub(crate) fn encode(&self) -> [u8; FILE_HEADER_LEN] {
         let mut out = [0; FILE_HEADER_LEN];
         out[..8].copy_from_slice(&FILE_MAGIC);
@@ -79,6 +86,7 @@ impl FileHeader {
         out[16..32].copy_from_slice(self.store.as_bytes());
         out[32..40].copy_from_slice(&self.segment.to_le_bytes());
         out[40..48].copy_from_slice(&self.created_at.0.to_le_bytes());
+        out[48..52].copy_from_slice(&self.generation.to_le_bytes());
         let crc = crc32c::crc32c(&out[..60]);
         out[60..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -102,6 +110,7 @@ impl FileHeader {
             store: Uuid::from_bytes(store),
             segment: u64_at(bytes, 32),
             created_at: UnixMillis(u64_at(bytes, 40) as i64),
+            generation: u32_at(bytes, 48),
         })
     }
 }
@@ -431,8 +440,8 @@ mod tests {
         }
 
         #[test]
-        fn a_file_header_is_read_as_written(version in 1..=VERSION, store in any::<u128>(), segment in any::<u64>(), at in any::<i64>()) {
-            let header = FileHeader { version, store: Uuid::from_u128(store), segment, created_at: UnixMillis(at) };
+        fn a_file_header_is_read_as_written(version in 1..=VERSION, store in any::<u128>(), segment in any::<u64>(), at in any::<i64>(), generation in any::<u32>()) {
+            let header = FileHeader { version, store: Uuid::from_u128(store), segment, created_at: UnixMillis(at), generation };
             prop_assert_eq!(FileHeader::decode(&header.encode()), Ok(header));
         }
 
@@ -445,10 +454,10 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let mut bytes = FileHeader::new(Uuid::nil(), 7, UnixMillis(1)).encode();
-        bytes[8] = 3;
+        bytes[8] = 4;
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(FileHeader::decode(&bytes), Err(FormatError::Version(3)));
+        assert_eq!(FileHeader::decode(&bytes), Err(FormatError::Version(4)));
         assert_eq!(Head::decode(&bytes[..10]), Err(FormatError::Short { have: 10, need: 72 }));
     }
 

@@ -7,7 +7,7 @@ use super::record::FormatError;
 use super::scan::Scan;
 use crate::{Error, Kind};
 use std::io::ErrorKind::NotFound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where segments lie. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -66,6 +66,13 @@ impl Shelf {
                 }
                 gone
             }
+        }
+    }
+
+    /// The folder, where segments are files of one: only those are written anew.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Shelf::Folder(folder) => Some(folder),
         }
     }
 
