@@ -62,10 +62,56 @@ impl Stage {
     }
 }
 
+/// Where a port of HTTP is. Shown as its URL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    tls: bool,
+    address: SocketAddr,
+}
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        match self.address.ip().is_unspecified() {
+            true => write!(f, "{scheme}://localhost:{}/", self.address.port()),
+            false => write!(f, "{scheme}://{}/", self.address),
+        }
+    }
+}
+
+/// The ports of HTTP, bound.
+struct Ports {
+    /// The one for clients first.
+    pages: Vec<Page>,
+    ports: Vec<web::Port>,
+}
+
+impl Ports {
+    /// Reads the certificate, and then binds.
+    async fn open(config: &Config) -> Result<Ports, Failure> {
+        let tls = config.tls.load().map_err(Failure::config)?;
+        let mut wanted = vec![(config.listen, tls.clone())];
+        if let (Some(address), true) = (config.tls.listen, tls.is_some()) {
+            wanted = vec![(address, tls), (config.listen, None)];
+        }
+        let mut open = Ports { pages: Vec::new(), ports: Vec::new() };
+        for (address, tls) in wanted {
+            let choose = if config.tls.listen == Some(address) { "in tls.listen" } else { "with --listen" };
+            let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
+                Failure::other(format!("the HTTP address {address} cannot be bound: {e} (choose another {choose})"))
+            })?;
+            let address = listener.local_addr().map_err(Failure::other)?;
+            open.pages.push(Page { tls: tls.is_some(), address });
+            open.ports.push(web::Port { listener, tls });
+        }
+        Ok(open)
+    }
+}
+
 /// A running server.
 pub(crate) struct Running {
-    /// Where the page is.
-    pub(crate) http: SocketAddr,
+    /// Where the page is: with TLS first, if there is a port with and one without.
+    pub(crate) pages: Vec<Page>,
     /// Who may sign in.
     pub(crate) credentials: Credentials,
     store: Store,
@@ -81,18 +127,12 @@ impl Running {
     /// Starts everything; on an error nothing is left running.
     pub(crate) async fn start(config: Config, metrics: PrometheusHandle) -> Result<Running, Failure> {
         let environment = credentials::from_environment().map_err(Failure::config)?;
-        let listener = tokio::net::TcpListener::bind(config.listen).await.map_err(|e| {
-            Failure::other(format!(
-                "the HTTP address {} cannot be bound: {e} (choose another with --listen)",
-                config.listen
-            ))
-        })?;
-        let http = listener.local_addr().map_err(Failure::other)?;
+        let ports = Ports::open(&config).await?;
 
         let clock: Clock = Arc::new(now);
         let store = Store::open(config.store.clone(), clock).await.map_err(Failure::other)?;
         info!(data = %config.data.display(), "store open");
-        match Self::start_on(&store, listener, http, config, metrics, environment).await {
+        match Self::start_on(&store, ports, config, metrics, environment).await {
             Ok(running) => Ok(running),
             Err(failure) => {
                 let _ = store.stop().await;
@@ -103,8 +143,7 @@ impl Running {
 
     async fn start_on(
         store: &Store,
-        listener: tokio::net::TcpListener,
-        http: SocketAddr,
+        ports: Ports,
         config: Config,
         metrics: PrometheusHandle,
         environment: Option<web::Root>,
@@ -114,7 +153,9 @@ impl Running {
         let (surface, sources, viewers, watches) = Default::default();
         let reading =
             Batching::start("cameras").map_err(|e| Failure::other(format!("threads cannot be started: {e}")))?;
-        let running = Running { http, credentials, store: store.clone(), surface, sources, viewers, watches, reading };
+        let Ports { pages, ports } = ports;
+        let http = pages[0].address;
+        let running = Running { pages, credentials, store: store.clone(), surface, sources, viewers, watches, reading };
 
         let mut webrtc = config.webrtc.clone();
         let media = *webrtc.listen.get_or_insert(http);
@@ -149,8 +190,8 @@ impl Running {
             putmedia: config.putmedia.clone(),
         };
         let Stage { stop, tasks } = &running.surface;
-        web::serve(app, listener, stop.clone(), tasks).await.map_err(Failure::other)?;
-        info!(address = %http, "HTTP ready");
+        web::serve(app, ports, stop.clone(), tasks).await.map_err(Failure::other)?;
+        running.pages.iter().for_each(|page| info!(address = %page.address, tls = page.tls, "HTTP ready"));
         Ok(running)
     }
 

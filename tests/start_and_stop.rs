@@ -5,7 +5,7 @@ mod common;
 
 use common::{Server, serve, wait};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs a command that is expected not to start, and returns its exit code and its one line.
@@ -128,4 +128,74 @@ fn made_credentials_are_printed_once() {
     let (first, second) = (banner(1), banner(2));
     assert!(first.contains("secret access key"), "{first}");
     assert!(second.contains("is ready") && !second.contains("secret access key"), "{second}");
+}
+
+/// A pair of files as `openssl` makes them; `None`, with a line that says so, where that is not here.
+fn certificate(folder: &std::path::Path) -> Option<[std::path::PathBuf; 2]> {
+    let [certificate, key] = ["c.pem", "k.pem"].map(|name| folder.join(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-out".as_ref(), certificate.as_os_str(), "-keyout".as_ref(), key.as_os_str()])
+        .output();
+    match made {
+        Ok(made) if made.status.success() => Some([certificate, key]),
+        _ => {
+            eprintln!("skipped: openssl is not here");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_named_and_one_that_can_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some([certificate, key]) = certificate(folder.path()) else { return };
+    let data = folder.path().join("data");
+    let with = |certificate: &std::path::Path, key: &std::path::Path| {
+        let mut command = serve(&data);
+        command.env("VIDICON_TLS__CERTIFICATE", certificate).env("VIDICON_TLS__KEY", key);
+        command
+    };
+    let (code, line) = refused(&mut with(&certificate, &certificate));
+    assert_eq!((code, line.contains("tls.key: ") && line.contains("c.pem holds no private key")), (2, true), "{line}");
+    let (code, line) = refused(&mut with(&folder.path().join("none.pem"), &key));
+    assert_eq!((code, line.contains("none.pem cannot be read: No such file")), (2, true), "{line}");
+    let (code, line) = refused(serve(&data).env("VIDICON_TLS__KEY", &key));
+    assert_eq!((code, line.contains("tls.certificate is not")), (2, true), "{line}");
+    assert!(!data.exists(), "nothing was made");
+
+    let get = |url: &str| {
+        let ca = ["--cacert".as_ref(), certificate.as_os_str()];
+        let url = url.replace("127.0.0.1", "localhost") + "healthz";
+        let got = Command::new("curl").args(["--silent", "--http1.1"]).args(ca).arg(url).output();
+        got.map(|got| String::from_utf8_lossy(&got.stdout).trim().to_owned())
+    };
+    // The one port, and then one beside it.
+    for beside in [false, true] {
+        let mut command = with(&certificate, &key);
+        if beside {
+            command.env("VIDICON_TLS__LISTEN", "127.0.0.1:0");
+        }
+        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let mut url = |before: &str| {
+            let line = lines.next().unwrap().unwrap();
+            line.split_once(before).unwrap_or_else(|| panic!("{line}")).1.trim().to_owned()
+        };
+        let tls = url(" is ready: ");
+        assert!(tls.starts_with("https://127.0.0.1:"), "{tls}");
+        match get(&tls) {
+            Ok(told) => assert_eq!(told, "ok"),
+            Err(error) => eprintln!("skipped: curl: {error}"),
+        }
+        if beside {
+            let plain = url("without TLS");
+            assert!(plain.starts_with("http://127.0.0.1:") && plain[7..] != tls[8..], "{plain}");
+            assert_eq!(get(&plain).unwrap_or_else(|_| "ok".into()), "ok");
+        }
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+        assert!(child.wait().unwrap().success());
+    }
 }

@@ -64,7 +64,7 @@ fn add_scene(config: &mut Config, camera: &str, hook: &str, secret: &str) -> Res
 fn print_banner(running: &Running, camera: &str, data: &std::path::Path, temporary: bool) {
     let root = &running.credentials.root;
     println!("Vidicon {} demo", env!("CARGO_PKG_VERSION"));
-    println!("  page               http://{}/", running.http);
+    running.pages.iter().for_each(|page| println!("  page               {page}"));
     println!("  access key id      {}", root.access_key_id);
     println!("  secret access key  {}", root.secret_access_key);
     println!("  camera             {camera}");

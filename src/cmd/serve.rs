@@ -5,7 +5,6 @@ use crate::config::{self, Config};
 use crate::running::{Failure, Running};
 use crate::telemetry;
 use std::future::Future;
-use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -14,7 +13,7 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), Failure> {
     let config = config::load(&options).map_err(Failure::config)?;
     telemetry::logs(&config.log, config.log_format).map_err(Failure::config)?;
     run_with(config, |running| {
-        print_banner(running.http, running);
+        print_banner(running);
         async { Ok(()) }
     })
 }
@@ -56,9 +55,12 @@ where
 
 /// The start banner: where the page is, and how to sign in.
 #[allow(clippy::print_stdout)]
-fn print_banner(http: SocketAddr, running: &Running) {
-    let host = if http.ip().is_unspecified() { "localhost".to_owned() } else { http.ip().to_string() };
-    println!("Vidicon {} is ready: http://{host}:{}/", env!("CARGO_PKG_VERSION"), http.port());
+fn print_banner(running: &Running) {
+    let mut pages = running.pages.iter();
+    if let Some(page) = pages.next() {
+        println!("Vidicon {} is ready: {page}", env!("CARGO_PKG_VERSION"));
+    }
+    pages.for_each(|page| println!("  without TLS        {page}"));
     let root = &running.credentials.root;
     if running.credentials.made_now {
         println!("  access key id      {}", root.access_key_id);

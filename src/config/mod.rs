@@ -20,7 +20,7 @@ use store::records::{Camera, Rate, Rule, Secret, Target, Transport};
 pub(crate) struct Config {
     /// Folder for everything that is kept.
     pub(crate) data: PathBuf,
-    /// Address of the HTTP port.
+    /// Address of the HTTP port. With `tls` it speaks TLS, unless that names a port of its own.
     pub(crate) listen: SocketAddr,
     /// What to log.
     pub(crate) log: String,
@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) webrtc: signaling::Config,
     pub(crate) detection: ml::Config,
     pub(crate) http: web::HttpConfig,
+    pub(crate) tls: web::TlsConfig,
     pub(crate) aws: web::AwsConfig,
     pub(crate) putmedia: ingest::putmedia::Config,
     pub(crate) cameras: Vec<CameraEntry>,
@@ -50,6 +51,7 @@ impl Default for Config {
             webrtc: Default::default(),
             detection: Default::default(),
             http: Default::default(),
+            tls: Default::default(),
             aws: Default::default(),
             putmedia: Default::default(),
             cameras: Vec::new(),
@@ -210,6 +212,14 @@ pub(crate) fn load(options: &ServeOptions) -> Result<Config, ConfigError> {
 }
 
 impl Config {
+    /// The scheme and address of the port that is for clients: the one with TLS, if there is one.
+    pub(crate) fn for_clients(&self) -> (&'static str, SocketAddr) {
+        match self.tls.certificate {
+            Some(_) => ("https", self.tls.listen.unwrap_or(self.listen)),
+            None => ("http", self.listen),
+        }
+    }
+
     fn validate(&self, file: &Path) -> Result<(), ConfigError> {
         let error = |text: String| Err(ConfigError(format!("{}: {text}", file.display())));
         let cameras: Vec<_> = self.cameras.iter().map(|c| &c.name).collect();
@@ -259,6 +269,12 @@ impl Config {
             }
         }
         self.http.check().or_else(error)?;
+        self.tls.check().or_else(error)?;
+        // Port 0 is a free one each time.
+        if self.tls.listen == Some(self.listen) && self.listen.port() != 0 {
+            let text = "tls.listen is the same as listen: leave it out, and listen itself speaks TLS";
+            return error(text.into());
+        }
         self.aws.check().or_else(error)?;
         self.putmedia.check().or_else(error)?;
         let store = &self.store;

@@ -29,6 +29,7 @@ mod slots;
 mod state;
 mod streams;
 mod targets;
+mod tls;
 mod whep;
 
 use ingest::Cameras;
@@ -40,7 +41,8 @@ pub use auth::identities::{MadeKey, NewKey, create_key};
 pub use aws::config::{AwsConfig, HttpConfig};
 pub use aws::quotas::Quotas;
 pub use routes::{actions, described as routes};
-pub use serve::serve;
+pub use serve::{Port, serve};
+pub use tls::{Tls, TlsConfig};
 
 /// Bodies of the fuzz targets in `web/fuzz`: bytes in, no panic, and what must hold of the result.
 ///
@@ -48,6 +50,7 @@ pub use serve::serve;
 pub mod fuzzing {
     pub use crate::auth::{policy::fuzz as policy, session_token::fuzz as session_token, sigv4::fuzz as sigv4};
     pub use crate::aws::fuzz_media as media;
+    pub use crate::tls::x509::fuzz as certificate;
 
     /// Bytes that may be a body: of the AWS surface, and of the native API.
     pub fn bodies(data: &[u8]) {

@@ -1,4 +1,4 @@
-//! The listener: accepts, serves HTTP/1.1 and HTTP/2 on each connection, and stops in order.
+//! The listeners: accept, serve HTTP/1.1 and HTTP/2 on each connection, and stop in order.
 
 use crate::{
     App,
@@ -6,6 +6,7 @@ use crate::{
     routes,
     slots::{Slot, Slots},
     state::Shared,
+    tls::{self, Io, Tls},
 };
 use axum::{Router, body::Body, http::Extensions};
 use bytes::Bytes;
@@ -39,6 +40,8 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 /// A client has so long to send a request's head; also how long a connection may idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// A client has so long to shake hands, where the port speaks TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Open requests have so long to end once the server stops.
 const DRAIN: Duration = Duration::from_millis(800);
 /// A connection that has no request open ends after so long, at most twice: clients of HTTP/2 would keep it for ever.
@@ -71,17 +74,14 @@ impl Seat {
 pub(crate) struct Ends {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// Whether there is TLS between them.
+    pub(crate) tls: bool,
 }
 
 /// The ends of a request's connection; unspecified for a request that came by none (tests).
 pub(crate) fn ends(extensions: &Extensions) -> Ends {
     let none = SocketAddr::from(([0, 0, 0, 0], 0));
-    extensions.get::<Ends>().copied().unwrap_or(Ends { peer: none, local: none })
-}
-
-/// The other end of a request's connection.
-pub(crate) fn peer(extensions: &Extensions) -> SocketAddr {
-    ends(extensions).peer
+    extensions.get::<Ends>().copied().unwrap_or(Ends { peer: none, local: none, tls: false })
 }
 
 /// Ends a connection at once, whatever its client still has to read.
@@ -98,23 +98,40 @@ impl Cut {
     }
 }
 
-/// Starts serving on a listener that is already bound, in tasks of `tasks`, and returns its address at once. When `stop`
+/// A port that is bound already, and the TLS that is spoken on it, if any.
+pub struct Port {
+    /// Accepts its connections.
+    pub listener: TcpListener,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// Starts serving on ports, in tasks of `tasks`; the bounds of connections hold for all ports together. When `stop`
 /// is cancelled, no more connections are accepted and open requests have 0.8 seconds to end; event streams end at once.
 ///
 /// # Errors
-/// When the store cannot be read, or the listener has no address.
-pub async fn serve(
-    app: App,
-    listener: TcpListener,
-    stop: CancellationToken,
-    tasks: &TaskTracker,
-) -> io::Result<SocketAddr> {
-    let address = listener.local_addr()?;
+/// When the store cannot be read, or a listener has no address.
+pub async fn serve(app: App, ports: Vec<Port>, stop: CancellationToken, tasks: &TaskTracker) -> io::Result<()> {
     let metrics = app.metrics.clone();
     let shared = Shared::open(app, stop.clone(), tasks.clone()).await.map_err(io::Error::other)?;
-    let task =
-        AcceptTask { listener, router: routes::router(shared.clone()), stop: stop.clone(), tasks: tasks.clone() };
-    tasks.spawn(task.run().instrument(info_span!("http", %address)));
+    let router = routes::router(shared.clone());
+    let (room, slots) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Slots::default()));
+    for Port { listener, tls } in ports {
+        let address = listener.local_addr()?;
+        if let Some(tls) = tls.clone() {
+            tasks.spawn(tls.watch(stop.clone()).instrument(info_span!("certificate", %address)));
+        }
+        let task = AcceptTask {
+            listener,
+            tls,
+            room: room.clone(),
+            slots: slots.clone(),
+            router: router.clone(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(task.run().instrument(info_span!("http", %address)));
+    }
     let upkeep = async move {
         let mut every = tokio::time::interval(UPKEEP);
         while stop.run_until_cancelled(every.tick()).await.is_some() {
@@ -123,11 +140,14 @@ pub async fn serve(
         }
     };
     tasks.spawn(upkeep.instrument(info_span!("upkeep")));
-    Ok(address)
+    Ok(())
 }
 
 struct AcceptTask {
     listener: TcpListener,
+    tls: Option<Tls>,
+    room: Arc<Semaphore>,
+    slots: Arc<Slots>,
     router: Router,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -136,12 +156,11 @@ struct AcceptTask {
 impl AcceptTask {
     async fn run(self) {
         info!("accepting connections");
-        let (room, slots) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Slots::default()));
-        while let Some(permit) = self.stop.run_until_cancelled(room.clone().acquire_owned()).await {
+        while let Some(permit) = self.stop.run_until_cancelled(self.room.clone().acquire_owned()).await {
             let permit = permit.expect("the semaphore is never closed");
             let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await else { break };
             match accepted {
-                Ok((stream, peer)) => match slots.take(peer.ip()) {
+                Ok((stream, peer)) => match self.slots.take(peer.ip()) {
                     Some(slot) => self.spawn(stream, peer, Seat::new(permit, slot)),
                     None => {
                         metrics::counter!("vidicon_http_connections_refused_total").increment(1);
@@ -160,9 +179,15 @@ impl AcceptTask {
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
         let (router, stop, tasks) = (self.router.clone(), self.stop.clone(), self.tasks.clone());
+        let tls = self.tls.clone();
         let task = async move {
             let given = Given { router, seat: seat.clone(), stop, tasks };
-            if let Err(error) = connection(stream, peer, given, HEAD_TIMEOUT, IDLE_TIMEOUT).await {
+            let served = match opened(stream, peer, tls, &given.stop).await {
+                Ok(Some((io, ends))) => connection(io, ends, given, HEAD_TIMEOUT, IDLE_TIMEOUT).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = served {
                 debug!(%error, "connection ended");
             }
             seat.leave();
@@ -228,15 +253,32 @@ struct Given {
     tasks: TaskTracker,
 }
 
-async fn connection(
+/// A connection that is ready for HTTP; `None` where there is nothing more to do on it.
+async fn opened(
     stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<Tls>,
+    stop: &CancellationToken,
+) -> io::Result<Option<(Io, Ends)>> {
+    stream.set_nodelay(true)?;
+    let ends = Ends { peer, local: stream.local_addr()?, tls: tls.is_some() };
+    let io = match &tls {
+        None => Some(Io::Plain(stream)),
+        Some(tls) => {
+            let accepted = stop.run_until_cancelled(tls::accept(stream, tls, HANDSHAKE_TIMEOUT)).await;
+            accepted.transpose()?.flatten()
+        }
+    };
+    Ok(io.map(|io| (io, ends)))
+}
+
+async fn connection(
+    io: Io,
+    ends: Ends,
     given: Given,
     head_timeout: Duration,
     idle_timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
-    let ends = Ends { peer, local: stream.local_addr()? };
     let (used, cut) = (Arc::new(Use::default()), Cut::default());
     let Given { router, seat, stop, tasks } = given;
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
@@ -261,7 +303,7 @@ async fn connection(
         .max_header_list_size(HEAD_BYTES as u32)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let serving = builder.serve_connection(TokioIo::new(io), service);
     let mut serving = std::pin::pin!(serving);
     // hyper times the head of an HTTP/1.1 request, but neither the bytes that tell the two versions apart nor HTTP/2.
     let idle = async {
@@ -315,13 +357,18 @@ mod tests {
         Given { router, seat, stop: CancellationToken::new(), tasks: TaskTracker::new() }
     }
 
+    async fn plain(stream: TcpStream, peer: SocketAddr) -> (Io, Ends) {
+        opened(stream, peer, None, &CancellationToken::new()).await.unwrap().unwrap()
+    }
+
     /// What the server answers to these bytes until it closes the connection.
     async fn answer_to(bytes: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let serving = connection(stream, peer, given(router, peer), SHORT, SHORT);
+        let (io, ends) = plain(stream, peer).await;
+        let serving = connection(io, ends, given(router, peer), SHORT, SHORT);
         client.write_all(bytes).await.unwrap();
         let read = async {
             let mut text = String::new();
@@ -353,7 +400,8 @@ mod tests {
         let router = Router::new().route("/", get(slow));
         let server = tokio::spawn(async move {
             let (stream, peer) = listener.accept().await.unwrap();
-            connection(stream, peer, given(router, peer), SHORT, SHORT).await.map_err(|e| e.to_string())
+            let (io, ends) = plain(stream, peer).await;
+            connection(io, ends, given(router, peer), SHORT, SHORT).await.map_err(|e| e.to_string())
         });
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut client, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();

@@ -9,16 +9,17 @@ use std::fmt::Write;
 pub(super) enum Endpoint {
     /// Here.
     Known(String),
-    /// At this port of whatever this machine is called.
-    Port(u16),
+    /// By this scheme at this port of whatever this machine is called.
+    Port(&'static str, u16),
 }
 
 impl Endpoint {
     pub(super) fn of(config: &Config) -> Endpoint {
+        let (scheme, address) = config.for_clients();
         match &config.http.public_url {
             Some(url) => Endpoint::Known(url.trim_end_matches('/').to_owned()),
-            None if config.listen.ip().is_unspecified() => Endpoint::Port(config.listen.port()),
-            None => Endpoint::Known(format!("http://{}", config.listen)),
+            None if address.ip().is_unspecified() => Endpoint::Port(scheme, address.port()),
+            None => Endpoint::Known(format!("{scheme}://{address}")),
         }
     }
 }
@@ -50,8 +51,8 @@ fn environment(key: &Value, endpoint: &Endpoint) -> String {
     let _ = match endpoint {
         // AWS SDKs and the command line read the first, the producer SDK and kvssink the second.
         Endpoint::Known(url) => writeln!(out, "export AWS_ENDPOINT_URL={url} CONTROL_PLANE_URI={url}"),
-        Endpoint::Port(port) => {
-            let url = format!("http://HOST:{port}");
+        Endpoint::Port(scheme, port) => {
+            let url = format!("{scheme}://HOST:{port}");
             writeln!(out, "# and with this server's name: export AWS_ENDPOINT_URL={url} CONTROL_PLANE_URI={url}")
         }
     };
@@ -171,7 +172,7 @@ mod tests {
         let printed = String::from_utf8(done.stdout).unwrap();
         assert_eq!(printed, "AKIA1|a+b/c|http://nvr.local:8080|http://nvr.local:8080|us-east-1|");
         assert!(text.contains("of door: camera") && text.contains("1970-01-01 00:00:00 UTC"), "{text}");
-        let text = environment(&key, &Endpoint::Port(8080));
+        let text = environment(&key, &Endpoint::Port("http", 8080));
         assert!(!text.contains("\nexport AWS_ENDPOINT_URL") && text.contains("http://HOST:8080"), "{text}");
     }
 

@@ -22,7 +22,7 @@ pub(crate) mod sigv4;
 mod throttle;
 pub(crate) mod token;
 
-use crate::{App, Root, aws::cors, error::Error, page, routes, state::Shared};
+use crate::{App, Root, aws::cors, error::Error, page, routes, serve::Ends, state::Shared};
 use access::{Action, Granted, Kept, Principal};
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
@@ -211,7 +211,7 @@ pub(crate) async fn authenticate(State(shared): State<Arc<Shared>>, request: Req
     match found {
         Ok((None, ..)) if !routes::is_optional(&parts) => refuse(&shared, &parts, Refusal::Missing, is_signed),
         Ok((principal, region, body)) => {
-            let around = around(&parts.headers, address, region);
+            let around = around(&parts.headers, ends, region);
             parts.extensions.insert(around);
             if let Some(principal) = principal {
                 parts.extensions.insert(principal);
@@ -223,9 +223,9 @@ pub(crate) async fn authenticate(State(shared): State<Arc<Shared>>, request: Req
 }
 
 /// What a request tells policies about itself.
-fn around(headers: &HeaderMap, address: IpAddr, region: Option<String>) -> Around {
+fn around(headers: &HeaderMap, ends: Ends, region: Option<String>) -> Around {
     let user_agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    Around { address, secure: false, user_agent, region }
+    Around { address: ends.peer.ip(), secure: ends.tls, user_agent, region }
 }
 
 fn refuse(shared: &Shared, parts: &Parts, refusal: Refusal, is_signed: bool) -> Response {

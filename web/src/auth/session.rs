@@ -28,7 +28,8 @@ struct Credentials {
 pub(crate) async fn sign_in(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let form = content_type(&parts.headers).is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
-    let address = serve::peer(&parts.extensions).ip();
+    let ends = serve::ends(&parts.extensions);
+    let address = ends.peer.ip();
     let now = shared.door.now();
     let outcome = match origin::check(&parts) {
         Ok(()) => read(body, form, &parts.headers).await,
@@ -48,7 +49,8 @@ pub(crate) async fn sign_in(State(shared): State<Arc<Shared>>, request: Request)
         Err(error) => error.into_response(),
         Ok(()) => {
             tracing::info!(%address, "signed in");
-            let cookie = set_cookie(&shared.auth.signer.session(&new_session(now)), SESSION_MS / 1000, &parts.headers);
+            let cookie =
+                set_cookie(&shared.auth.signer.session(&new_session(now)), SESSION_MS / 1000, ends.tls, &parts.headers);
             let cookie = [(header::SET_COOKIE, cookie)];
             match form {
                 true => (StatusCode::SEE_OTHER, cookie, [(header::LOCATION, "/")]).into_response(),
@@ -91,9 +93,9 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok())
 }
 
-/// The `Set-Cookie` value; `Secure` where the browser says that it came by TLS.
-fn set_cookie(value: &str, max_age_s: i64, headers: &HeaderMap) -> HeaderValue {
-    let tls = headers.get(header::ORIGIN).is_some_and(|v| v.as_bytes().starts_with(b"https://"));
+/// The `Set-Cookie` value; `Secure` where there is TLS, here or, as the browser says, at a proxy in front.
+fn set_cookie(value: &str, max_age_s: i64, tls: bool, headers: &HeaderMap) -> HeaderValue {
+    let tls = tls || headers.get(header::ORIGIN).is_some_and(|v| v.as_bytes().starts_with(b"https://"));
     let secure = if tls { "; Secure" } else { "" };
     let text = format!("{COOKIE}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::from_str(&text).expect("base64url and digits are header text")
@@ -115,5 +117,6 @@ pub(crate) async fn sign_out(caller: Caller, headers: HeaderMap) -> Result<Respo
         written?;
         tracing::info!("signed out");
     }
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", 0, &headers))]).into_response())
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", 0, caller.around.secure, &headers))])
+        .into_response())
 }

@@ -35,12 +35,18 @@ impl Base {
         format!("{}://{}", if self.tls { "wss" } else { "ws" }, self.authority)
     }
 
-    /// The address that a client of these headers reached, on a connection to this port.
-    fn reached(headers: &HeaderMap, uri_authority: Option<&Authority>, local_port: u16) -> Result<Self, Error> {
+    /// The address that a client of these headers reached, on a connection to this port, which speaks TLS or does not.
+    fn reached(
+        headers: &HeaderMap,
+        uri_authority: Option<&Authority>,
+        (local_port, tls): (u16, bool),
+    ) -> Result<Self, Error> {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         // Proxies append; the first is what the client said.
         let first = |name| text(name).and_then(|v| v.split(',').next()).map(str::trim);
-        let tls = first(FORWARDED_PROTO).is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+        let usual_port = if tls { 443 } else { 80 };
+        // A proxy that speaks TLS to this server speaks it to its clients.
+        let tls = tls || first(FORWARDED_PROTO).is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
         let host = first(FORWARDED_HOST).or(text("host")).or(uri_authority.map(Authority::as_str));
         let host = host.ok_or_else(|| Error::invalid("the request names no Host, and http.public_url is not set"))?;
         let authority: Authority = host
@@ -51,7 +57,7 @@ impl Base {
         let agent = text("user-agent").unwrap_or_default();
         let direct = first(FORWARDED_PROTO).is_none() && first(FORWARDED_HOST).is_none();
         let port_is_missing = authority.port().is_none() && direct && agent.contains(WITHOUT_PORT);
-        let authority = match port_is_missing && local_port != 80 && local_port != 0 {
+        let authority = match port_is_missing && local_port != usual_port && local_port != 0 {
             true => format!("{authority}:{local_port}"),
             false => authority.to_string(),
         };
@@ -65,8 +71,8 @@ impl FromRequestParts<Arc<Shared>> for Base {
         if let Some(base) = &shared.aws.public {
             return Ok(base.clone());
         }
-        let port = parts.extensions.get::<Ends>().map_or(0, |ends| ends.local.port());
-        Base::reached(&parts.headers, parts.uri.authority(), port)
+        let at = parts.extensions.get::<Ends>().map_or((0, false), |ends| (ends.local.port(), ends.tls));
+        Base::reached(&parts.headers, parts.uri.authority(), at)
     }
 }
 
@@ -78,9 +84,12 @@ mod tests {
     use axum::http::{HeaderName, HeaderValue};
 
     fn reached(headers: &[(&'static str, &str)]) -> Result<String, String> {
+        reached_at(headers, (8080, false))
+    }
+    fn reached_at(headers: &[(&'static str, &str)], at: (u16, bool)) -> Result<String, String> {
         let headers =
             headers.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_str(v).unwrap())).collect();
-        Base::reached(&headers, None, 8080).map(|b| b.http()).map_err(|e| e.message)
+        Base::reached(&headers, None, at).map(|b| b.http()).map_err(|e| e.message)
     }
 
     #[test]
@@ -96,6 +105,11 @@ mod tests {
         let proxied =
             [("host", "10.0.0.7:80"), ("x-forwarded-proto", "https, http"), ("x-forwarded-host", "v.example")];
         assert_eq!(reached(&proxied).unwrap(), "https://v.example");
+        let by_tls = |headers: &[_], port| reached_at(headers, (port, true)).unwrap();
+        assert_eq!(by_tls(&[("host", "nvr.local:8443")], 8443), "https://nvr.local:8443");
+        assert_eq!(by_tls(&[("host", "nvr.local"), producer], 8443), "https://nvr.local:8443");
+        assert_eq!(by_tls(&[("host", "nvr.local"), producer], 443), "https://nvr.local");
+        assert_eq!(by_tls(&[("host", "nvr.local"), ("x-forwarded-proto", "http")], 443), "https://nvr.local");
         for wrong in ["", "a b", "u@host", "host/path", "host?x", ":80"] {
             assert!(reached(&[("host", wrong)]).is_err(), "{wrong}");
         }

@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub mod push;
+pub mod tls;
 
 pub const KEY: &str = "root";
 pub const SECRET: &str = "canary-secret-of-root";
@@ -37,6 +38,8 @@ pub fn now() -> UnixMillis {
 /// A running surface.
 pub struct Server {
     pub address: SocketAddr,
+    /// The port that speaks TLS, if there is one; then `address` does not.
+    pub tls: Option<SocketAddr>,
     pub store: Store,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -61,6 +64,19 @@ impl Server {
         aws: web::AwsConfig,
         putmedia: ingest::putmedia::Config,
     ) -> Server {
+        Self::start_on(data, secret, aws, putmedia, Default::default()).await
+    }
+    /// With a port more that speaks TLS.
+    pub async fn start_tls(data: &Path, tls: web::TlsConfig) -> Server {
+        Self::start_on(data, SECRET, Default::default(), Default::default(), tls).await
+    }
+    async fn start_on(
+        data: &Path,
+        secret: &str,
+        aws: web::AwsConfig,
+        putmedia: ingest::putmedia::Config,
+        tls: web::TlsConfig,
+    ) -> Server {
         let config = store::Config { data: data.to_owned(), commit_interval_ms: 20, ..store::Config::default() };
         let ahead_ms = Arc::new(AtomicI64::new(0));
         let ahead = ahead_ms.clone();
@@ -76,8 +92,16 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = web::HttpConfig::default();
         let app = web::App { store: store.clone(), cameras, peers: peers.clone(), metrics, root, http, aws, putmedia };
-        let address = web::serve(app, listener, stop.clone(), &tasks).await.unwrap();
-        Server { address, store, stop, tasks, peers, ahead_ms }
+        let address = listener.local_addr().unwrap();
+        let mut ports = vec![web::Port { listener, tls: None }];
+        let mut tls_address = None;
+        if let Some(tls) = tls.load().unwrap() {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tls_address = Some(listener.local_addr().unwrap());
+            ports.push(web::Port { listener, tls: Some(tls) });
+        }
+        web::serve(app, ports, stop.clone(), &tasks).await.unwrap();
+        Server { address, tls: tls_address, store, stop, tasks, peers, ahead_ms }
     }
     /// Stops all; how long the surface took.
     pub async fn stop(self) -> Duration {
