@@ -17,8 +17,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run the server.
     Serve(ServeOptions),
-    /// Verify every invariant of a data folder that no server has open.
+    /// Verify every invariant of a data folder, mend it, or make its catalog anew.
     Check(CheckOptions),
+    /// Write a range of a stream as a Matroska or MP4 file.
+    Export(ExportOptions),
     /// Make, show, change and remove access keys.
     Key(KeyOptions),
     /// Make, show, change and remove roles.
@@ -62,6 +64,62 @@ pub(crate) struct CheckOptions {
     /// Also read every fragment and compare its checksum.
     #[arg(long)]
     pub(crate) deep: bool,
+    /// Read at most so many MB of segments a second.
+    #[arg(long, value_name = "MB/S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) rate: Option<u64>,
+    /// Look while a server has the folder open, without stopping it.
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Mend what can be mended; beside a server (`--online`) that is: leave damaged fragments out.
+    #[arg(long, conflicts_with = "rebuild")]
+    pub(crate) repair: bool,
+    /// With --repair: print what it would do, and change nothing.
+    #[arg(long, requires = "repair")]
+    pub(crate) dry_run: bool,
+    /// Make the catalog anew from the segments; the old one is kept aside, and what segments do not hold is taken from it.
+    #[arg(long, conflicts_with = "online")]
+    pub(crate) rebuild: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What kind of file.
+#[derive(clap::ValueEnum, Clone, Copy)]
+pub(crate) enum ExportFormat {
+    /// Matroska: any codec.
+    Mkv,
+    /// Fragmented MP4: H.264, H.265 and AAC.
+    Mp4,
+}
+
+#[derive(ClapArgs, Clone)]
+pub(crate) struct ExportOptions {
+    /// The stream.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: media::StreamName,
+    /// The first instant, by the producer's clock: 2026-11-23T06:01:21Z, or seconds or milliseconds since 1970 [default: the oldest].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) from: Option<String>,
+    /// Just after the last instant [default: the newest].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) to: Option<String>,
+    /// What kind of file [default: what its name ends in].
+    #[arg(long)]
+    pub(crate) format: Option<ExportFormat>,
+    /// The file, or `-` for standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The data folder, which a server may have open.
+    #[arg(long, env = "VIDICON_DATA", value_name = "DIR", default_value = "vidicon-data")]
+    pub(crate) data: PathBuf,
+    /// A running server instead, such as https://nvr.local:8080, asked with the credentials of VIDICON_ACCESS_KEY_ID and
+    /// VIDICON_SECRET_ACCESS_KEY, else with root's.
+    #[arg(long, env = "VIDICON_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Certificates (PEM) to trust beside the system's.
+    #[arg(long, env = "VIDICON_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 #[derive(ClapArgs, Clone)]

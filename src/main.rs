@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         args::Command::Serve(options) => cmd::serve::run(options),
         args::Command::Check(options) => cmd::check::run(options),
+        args::Command::Export(options) => cmd::export::run(options),
         args::Command::Key(options) => cmd::identities::key(options),
         args::Command::Role(options) => cmd::identities::role(options),
         args::Command::Policy(options) => cmd::identities::policy(options),

@@ -32,6 +32,10 @@ impl Failure {
     pub(crate) fn other(text: impl fmt::Display) -> Self {
         Failure { text: text.to_string(), code: 1 }
     }
+    /// Something that a command has a code of its own for.
+    pub(crate) fn with_code(code: u8, text: impl fmt::Display) -> Self {
+        Failure { text: text.to_string(), code }
+    }
     /// The process's exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code

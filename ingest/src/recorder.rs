@@ -141,5 +141,6 @@ fn name(cause: Cause) -> &'static str {
         Cause::Overload => "overload",
         Cause::FragmentTooLong => "fragment_too_long",
         Cause::ProducerPause => "producer_pause",
+        Cause::Damaged => "damaged",
     }
 }

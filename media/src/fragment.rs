@@ -28,6 +28,8 @@ pub enum Cause {
     FragmentTooLong = 8,
     /// The producer left a pause.
     ProducerPause = 9,
+    /// What was recorded there is damaged and left out. Never the cause of a stored fragment: it is found when one is read.
+    Damaged = 10,
 }
 
 impl Cause {
@@ -44,6 +46,7 @@ impl Cause {
             Overload,
             FragmentTooLong,
             ProducerPause,
+            Damaged,
         ]
         .into_iter()
         .find(|c| *c as u8 == code)

@@ -10,6 +10,7 @@ pub mod aac;
 mod bits;
 pub mod chunks;
 mod describe;
+pub mod export;
 pub mod fmp4;
 pub mod fragment;
 pub mod fragmenter;

@@ -21,14 +21,14 @@ struct Format {
     store: Uuid,
 }
 
-/// A locked data folder. The lock goes when this is dropped.
+/// A data folder, locked unless it is only looked at. The lock goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
     /// The id that the catalog and each segment carry too.
     pub(crate) store: Uuid,
     shelf: Shelf,
-    _lock: File,
+    lock: Option<File>,
 }
 
 impl Folder {
@@ -58,7 +58,7 @@ impl Folder {
             .create(root.join("segments"))
             .map_err(|e| failed("segments cannot be made", e))?;
         sync_dir(root).map_err(|e| failed("it cannot be synced", e))?;
-        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), _lock: lock })
+        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), lock: Some(lock) })
     }
 
     /// Locks a folder that must already hold a store.
@@ -72,9 +72,21 @@ impl Folder {
         let lock = lock(root)?;
         let store = read_format(root)?
             .ok_or_else(|| Error::new(Kind::NotFound, format!("{}: the `format` file went away", root.display())))?;
-        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), _lock: lock })
+        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), lock: Some(lock) })
     }
 
+    /// Looks at a folder without locking it: another process may have it open, so nothing in it is changed through this.
+    pub(crate) fn look(root: &Path) -> Result<Folder, Error> {
+        let store = read_format(root)?.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("{} is no data folder: it has no `format` file", root.display()))
+        })?;
+        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), lock: None })
+    }
+
+    /// Whether this process alone has it open.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
     /// Where segments lie.
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.shelf

@@ -9,6 +9,7 @@
 #[cfg(test)]
 extern crate self as store;
 
+pub mod archive;
 mod budget;
 mod catalog;
 pub mod check;
@@ -17,6 +18,7 @@ mod coverage;
 mod deletion;
 pub mod documents;
 pub mod error;
+pub mod export;
 #[cfg(test)]
 mod fault_tests;
 mod faults;
@@ -26,6 +28,7 @@ mod memory;
 pub mod notifications;
 mod order;
 pub mod outbound;
+mod quarantine;
 pub mod quota;
 pub mod records;
 mod records_impl;

@@ -437,6 +437,11 @@ impl StreamState {
         self.forget(|m| m.number.counter() <= counter);
     }
 
+    /// Forgets one fragment, which is damaged.
+    pub(crate) fn forget_one(&self, number: FragmentNumber) {
+        self.lock().memory.forget(|m| m.number == number);
+    }
+
     /// Forgets fragments that overlap a range, which was deleted.
     pub(crate) fn forget_range(&self, range: Range) {
         self.forget(|m| range.overlaps(m));

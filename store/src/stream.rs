@@ -3,7 +3,7 @@
 use crate::catalog::{fragments, listing, streams};
 use crate::quota::{StreamQuota, StreamUsage};
 use crate::state::StreamState;
-use crate::{Error, Follower, Kind, LiveFragment, VerbatimWriter, Writer, coverage, deletion};
+use crate::{Error, Follower, Kind, LiveFragment, VerbatimWriter, Writer, coverage, deletion, quarantine};
 use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -213,6 +213,11 @@ impl Stream {
         let limit = limit.min(MAX_LIST);
         self.state.shared.catalog.read(move |c| fragments::list(c, id, range, at, limit)).await
     }
+    /// The headers of durable fragments that overlap a range of producer time. Looks at all of those: not for every request.
+    pub async fn headers_in(&self, range: Range) -> Result<Vec<HeaderId>, Error> {
+        let id = self.id()?;
+        self.state.shared.catalog.read(move |c| fragments::headers_in(c, id, range)).await
+    }
     /// Durable fragments by the time at which they start, in pages: ascending by time and then number. By producer time, of those
     /// with the same start only the one with the largest number is listed (invariant 7). What a page costs does not grow with
     /// the stream.
@@ -288,7 +293,8 @@ impl Stream {
             .map(|(meta, _)| meta)
             .map_err(|e| self.named(e))
     }
-    /// One durable fragment with its bytes, from the tail or from a segment; its CRC is checked when it comes from disk.
+    /// One durable fragment with its bytes, from the tail or from a segment; its CRC is checked when it comes from disk. One that is
+    /// damaged is `Corrupt` once, and from then on `NotFound`, and in no listing: it is in quarantine.
     pub async fn fragment(&self, number: FragmentNumber) -> Result<Arc<Fragment>, Error> {
         let id = self.id()?;
         if let Some(fragment) = self.state.in_tail(number) {
@@ -309,6 +315,9 @@ impl Stream {
             };
             // Its segment may have been written anew since the row was read, or was about to take its place.
             let (_, now) = row().await?;
+            if now == place && !moving && error.kind() == Kind::Corrupt {
+                break quarantine::confirm(&self.state, &meta, place, error).await?;
+            }
             if now == place && (!moving || waited == MOST_WAITS) {
                 return Err(error);
             }

@@ -126,7 +126,7 @@ async fn a_killed_store_loses_nothing_that_it_acknowledged() {
             continue;
         }
         // Before any start has mended it: whatever the catalog says is there.
-        let report = check(&data, CheckOptions { payloads: true }).unwrap();
+        let report = check(&data, CheckOptions { payloads: true, ..Default::default() }).unwrap();
         assert!(report.is_clean(), "round {round}:\n{report}");
         let store = Store::open(child_config(&data), system_clock()).await.unwrap();
         // All that this round acknowledged, and a sample of what earlier ones did.
@@ -136,7 +136,7 @@ async fn a_killed_store_loses_nothing_that_it_acknowledged() {
             prove(&store, &acked[at]).await;
         }
         store.stop().await.unwrap();
-        let report = check(&data, CheckOptions { payloads: false }).unwrap();
+        let report = check(&data, CheckOptions { payloads: false, ..Default::default() }).unwrap();
         assert!(report.is_clean(), "round {round}, mended:\n{report}");
     }
     println!("{} fragments acknowledged in {ROUNDS} lives", acked.len());

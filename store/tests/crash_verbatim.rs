@@ -203,14 +203,14 @@ async fn what_is_sent_again_after_a_kill_is_there_once_and_what_was_deleted_stay
             continue;
         }
         // Before any start has mended it: whatever the catalog says is there.
-        let report = check(&data, CheckOptions { payloads: true }).unwrap();
+        let report = check(&data, CheckOptions { payloads: true, ..Default::default() }).unwrap();
         assert!(report.is_clean(), "round {round}:\n{report}");
         let store = Store::open(child_config(&data), system_clock()).await.unwrap();
         for (s, from) in from.into_iter().enumerate() {
             prove(&store, s, &told, from).await;
         }
         store.stop().await.unwrap();
-        let report = check(&data, CheckOptions { payloads: false }).unwrap();
+        let report = check(&data, CheckOptions { payloads: false, ..Default::default() }).unwrap();
         assert!(report.is_clean(), "round {round}, mended:\n{report}");
     }
     println!("{} and {} acknowledged, {} deletions", told.acked[0].len(), told.acked[1].len(), told.deleted.len());

@@ -28,14 +28,18 @@ fn set_version(segment: &Path, version: u32) {
 /// Takes the catalog back to an earlier schema, with all that it had.
 fn set_schema(data: &Path, version: i64) {
     let catalog = rusqlite::Connection::open(data.join("catalog.sqlite")).unwrap();
-    let mut back =
-        "DROP INDEX fragments_by_server; ALTER TABLE fragments DROP COLUMN lead_bytes; DROP TABLE deleted_ranges;"
-            .to_owned();
-    back += "DROP TABLE holds; ALTER TABLE streams DROP COLUMN bytes; ALTER TABLE streams DROP COLUMN quota_bytes;
+    let mut back = "DROP TABLE quarantined;".to_owned();
+    if version < 4 {
+        back += "DROP TABLE holds; ALTER TABLE streams DROP COLUMN bytes; ALTER TABLE streams DROP COLUMN quota_bytes;
              ALTER TABLE streams DROP COLUMN at_quota; ALTER TABLE streams DROP COLUMN guaranteed_bytes;
              ALTER TABLE segments DROP COLUMN live_bytes; ALTER TABLE segments DROP COLUMN generation;
              ALTER TABLE segments DROP COLUMN expired_since; ALTER TABLE segments DROP COLUMN deleted_since;";
-    if version == 1 {
+    }
+    if version < 3 {
+        back +=
+            "DROP INDEX fragments_by_server; ALTER TABLE fragments DROP COLUMN lead_bytes; DROP TABLE deleted_ranges;";
+    }
+    if version < 2 {
         back += "DROP TABLE documents; DROP TABLE document_versions; DROP TABLE notifications; ALTER TABLE deliveries DROP COLUMN kind;";
     }
     catalog.execute_batch(&back).unwrap();
@@ -49,7 +53,7 @@ async fn listed(stream: &Stream, by: TimeBy) -> Vec<FragmentMeta> {
 
 #[tokio::test]
 async fn are_taken_over_whole_and_read_as_ever() {
-    for schema in [1, 2] {
+    for schema in [1, 2, 3, 4] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path();
         let store = open(data).await;
@@ -113,7 +117,7 @@ async fn a_segment_that_holds_what_its_version_does_not_have_is_read_up_to_there
     store.stop().await.unwrap();
     set_version(&segments(dir.path())[0], 1);
     let report = check(dir.path(), CheckOptions::default()).unwrap();
-    assert!(report.problems.iter().any(|(i, what)| *i == 1 && what.contains(&bad.number.to_string())), "{report}");
+    assert!(report.problems.iter().any(|(i, what)| *i == 5 && what.contains(&bad.number.to_string())), "{report}");
     assert!(!report.problems.iter().any(|(_, what)| what.contains(&good.number.to_string())), "{report}");
     set_version(&segments(dir.path())[0], 4);
     let report = check(dir.path(), CheckOptions::default()).unwrap();

@@ -199,13 +199,16 @@ struct Listed {
     bytes: u32,
     frames: u32,
     crc32c: u32,
+    /// The header that it is read under: those that have the same have the same tracks.
+    header: String,
     cause: Option<Cause>,
 }
 
 impl From<FragmentMeta> for Listed {
     fn from(meta: FragmentMeta) -> Self {
         let FragmentMeta { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, cause, .. } = meta;
-        Listed { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, cause }
+        let header = meta.header.to_string();
+        Listed { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, header, cause }
     }
 }
 

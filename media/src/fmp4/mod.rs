@@ -10,7 +10,7 @@ mod segment;
 mod timing;
 
 pub use init::init;
-pub use segment::segment;
+pub use segment::{segment, segment_from};
 
 use crate::{Header, Track, TrackKind, aac::AudioSpecificConfig, h264, hevc, mkv};
 use bytes::Bytes;
@@ -66,6 +66,11 @@ impl Shown<'_> {
 /// The tracks that are shown, in the header's order: all that have a codec and a configuration MP4 can carry.
 fn shown(header: &Header) -> Vec<Shown<'_>> {
     header.tracks.iter().filter_map(|track| Some(Shown { track, codec: codec(track)? })).collect()
+}
+
+/// The numbers of the tracks that are shown.
+pub(crate) fn shown_tracks(header: &Header) -> Vec<u8> {
+    shown(header).iter().map(|shown| shown.track.number).collect()
 }
 
 /// The tracks' codecs after RFC 6381.

@@ -10,7 +10,7 @@ use super::{
     shown,
     timing::{self, Timing},
 };
-use crate::{Chunks, Fragment, Frame, h264};
+use crate::{Chunks, Fragment, Frame, UnixMicros, UnixMillis, h264};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// `sample_flags` (ISO/IEC 14496-12, section 8.8.3.1) of a sample that depends on no other…
@@ -29,12 +29,19 @@ struct Run<'a> {
 /// The media segment of a fragment, to be played after the [`super::init`] of its header. `sequence` goes into `mfhd`
 /// and should grow from segment to segment.
 pub fn segment(fragment: &Fragment, sequence: u32) -> Result<Chunks, Error> {
+    segment_from(fragment, sequence, UnixMillis(0))
+}
+
+/// The same on a timeline that begins at `base` instead of the Unix epoch.
+pub fn segment_from(fragment: &Fragment, sequence: u32, base: UnixMillis) -> Result<Chunks, Error> {
     let tracks = shown(&fragment.header);
     if tracks.is_empty() {
         return Err(Error::NothingPlayable);
     }
-    let frames = fragment.frames()?;
-    let runs: Vec<Run<'_>> = tracks.iter().filter_map(|shown| run(shown, &frames, fragment)).collect();
+    let mut frames = fragment.frames()?;
+    frames.iter_mut().for_each(|frame| frame.time = frame.time.plus(-base.to_micros().0));
+    let end = fragment.meta.producer_end().plus(-base.0).to_micros();
+    let runs: Vec<Run<'_>> = tracks.iter().filter_map(|shown| run(shown, &frames, end)).collect();
     if runs.is_empty() {
         return Err(Error::NoFrames);
     }
@@ -68,7 +75,7 @@ pub fn segment(fragment: &Fragment, sequence: u32) -> Result<Chunks, Error> {
 }
 
 /// The samples of a track, if the fragment has any.
-fn run<'a>(shown: &'a Shown<'a>, frames: &'a [Frame], fragment: &Fragment) -> Option<Run<'a>> {
+fn run<'a>(shown: &'a Shown<'a>, frames: &'a [Frame], end: UnixMicros) -> Option<Run<'a>> {
     let frames: Vec<&Frame> = frames.iter().filter(|frame| frame.track == shown.track.number).collect();
     if frames.is_empty() {
         return None;
@@ -76,7 +83,7 @@ fn run<'a>(shown: &'a Shown<'a>, frames: &'a [Frame], fragment: &Fragment) -> Op
     let times: Vec<_> = frames.iter().map(|frame| frame.time).collect();
     let timings = match &shown.codec {
         Codec::Aac(config) => timing::sound(&times, shown.timescale(), config.samples_per_frame),
-        _ => timing::video(&times, shown.timescale(), fragment.meta.producer_end().to_micros()),
+        _ => timing::video(&times, shown.timescale(), end),
     };
     let annexb = matches!(shown.codec, Codec::H264 { annexb: true, .. });
     let sample = |frame: &&Frame| match annexb && h264::is_annexb(&frame.data) {

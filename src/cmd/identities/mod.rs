@@ -3,7 +3,7 @@
 
 pub(crate) mod args;
 mod asked;
-mod remote;
+pub(crate) mod remote;
 mod show;
 
 use crate::{

@@ -3,7 +3,7 @@
 use crate::running::Failure;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request as HttpRequest, body::Bytes, header};
+use hyper::{Request as HttpRequest, StatusCode, body::Bytes, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -22,15 +22,40 @@ use web::admin::Request;
 
 /// A whole answer may take so long, and have so many bytes.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = 300 << 20;
 /// Pairs of variables with credentials, the first that is set counts.
 const CREDENTIALS: [(&str, &str); 2] = [
     ("VIDICON_ACCESS_KEY_ID", "VIDICON_SECRET_ACCESS_KEY"),
     ("VIDICON_ROOT_ACCESS_KEY_ID", "VIDICON_ROOT_SECRET_ACCESS_KEY"),
 ];
 
+/// What a server answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+    of: String,
+}
+
+impl Answer {
+    fn error(&self, member: &str) -> Option<String> {
+        let value: Value = serde_json::from_slice(&self.body).ok()?;
+        value["error"][member].as_str().map(str::to_owned)
+    }
+    /// The code of an error, or nothing.
+    pub(crate) fn code(&self) -> String {
+        self.error("code").unwrap_or_default()
+    }
+    /// What an error says.
+    pub(crate) fn message(&self) -> String {
+        match self.error("message") {
+            Some(message) => format!("{message} ({})", self.status.as_u16()),
+            None => format!("{} is no Vidicon: it answered {}", self.of, self.status),
+        }
+    }
+}
+
 /// A server and how to sign in there.
-pub(super) struct Server {
+pub(crate) struct Server {
     url: Url,
     authorization: String,
     tls: TlsConnector,
@@ -38,7 +63,7 @@ pub(super) struct Server {
 
 impl Server {
     /// The server of a URL, with the credentials of the environment.
-    pub(super) fn of(url: &str, ca: Option<&Path>) -> Result<Server, Failure> {
+    pub(crate) fn of(url: &str, ca: Option<&Path>) -> Result<Server, Failure> {
         let wrong = |why: &str| Failure::config(format!("--url {url}: {why}"));
         let url = Url::parse(url).map_err(|e| wrong(&e.to_string()))?;
         match (url.scheme(), url.host()) {
@@ -62,6 +87,21 @@ impl Server {
     /// Asks; an error of the server is the message that it gave.
     pub(super) async fn ask(&self, request: &Request) -> Result<Value, Failure> {
         let (method, path, body) = request.http();
+        let answer = self.answer(method, &path, body).await?;
+        let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        match value {
+            _ if answer.status.is_success() && answer.body.is_empty() => Ok(Value::Null),
+            Some(value) if answer.status.is_success() => Ok(value),
+            _ => Err(Failure::other(answer.message())),
+        }
+    }
+
+    /// Asks for a path, whatever is answered.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.answer("GET", path, None).await
+    }
+
+    async fn answer(&self, method: &str, path: &str, body: Option<Value>) -> Result<Answer, Failure> {
         let host = match self.url.port() {
             Some(port) => format!("{}:{port}", self.url.host_str().unwrap_or_default()),
             None => self.url.host_str().unwrap_or_default().to_owned(),
@@ -83,7 +123,7 @@ impl Server {
         }
     }
 
-    async fn send(&self, request: HttpRequest<Full<Bytes>>) -> Result<Value, Failure> {
+    async fn send(&self, request: HttpRequest<Full<Bytes>>) -> Result<Answer, Failure> {
         let (name, server_name) = match self.url.host() {
             Some(Host::Ipv4(ip)) => (ip.to_string(), Ok(ServerName::from(std::net::IpAddr::from(ip)))),
             Some(Host::Ipv6(ip)) => (ip.to_string(), Ok(ServerName::from(std::net::IpAddr::from(ip)))),
@@ -105,7 +145,7 @@ impl Server {
         &self,
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         request: HttpRequest<Full<Bytes>>,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Answer, Failure> {
         let failed = |e: &dyn std::fmt::Display| Failure::other(format!("{} gave no answer: {e}", self.url));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|e| failed(&e))?;
@@ -113,18 +153,7 @@ impl Server {
             let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, MOST_BYTES).collect().await.map_err(|e| failed(&e))?.to_bytes();
-            if parts.status.is_success() && body.is_empty() {
-                return Ok(Value::Null);
-            }
-            let value: Option<Value> = serde_json::from_slice(&body).ok();
-            match value {
-                Some(value) if parts.status.is_success() => Ok(value),
-                Some(value) if value["error"]["message"].is_string() => {
-                    let message = value["error"]["message"].as_str().unwrap_or_default();
-                    Err(Failure::other(format!("{message} ({})", parts.status.as_u16())))
-                }
-                _ => Err(Failure::other(format!("{} is no Vidicon: it answered {}", self.url, parts.status))),
-            }
+            Ok(Answer { status: parts.status, body, of: self.url.to_string() })
         };
         tokio::pin!(answered, connection);
         tokio::select! {

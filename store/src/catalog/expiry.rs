@@ -119,6 +119,7 @@ pub(crate) fn take(
     if !seen {
         return Ok(None);
     }
+    super::quarantine::expire(&tx, stream, taken.last)?;
     if taken.fragments > 0 {
         let sql = format!("DELETE FROM fragments WHERE stream = ?1 AND counter > ?2 AND counter <= ?3 AND NOT {HELD}");
         tx.prepare_cached(&sql).map_err(db)?.execute(params![stream, after, taken.last]).map_err(db)?;
@@ -174,6 +175,7 @@ pub(crate) fn sweep_deleted(c: &mut Connection, now: UnixMillis) -> Result<bool,
         }
         None => {
             tx.execute("DELETE FROM headers WHERE stream = ?1", [stream]).map_err(db)?;
+            super::quarantine::expire(&tx, stream, u64::MAX >> 1)?;
             tx.execute("DELETE FROM detections WHERE stream = ?1", [stream]).map_err(db)?;
             super::alerts::delete_of(&tx, stream)?;
             if notifications::delete_of(&tx, stream)? {

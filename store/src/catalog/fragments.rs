@@ -39,12 +39,12 @@ pub(crate) struct NewRow {
 }
 
 /// What [`read`] reads.
-pub(super) const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place, lead_bytes";
+pub(crate) const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place, lead_bytes";
 /// Whether no re-sent fragment of the same producer time came later (invariant 7).
 pub(super) const NEWEST_OF_ITS_TIME: &str = "NOT EXISTS (SELECT 1 FROM fragments AS later WHERE later.stream = f.stream
      AND later.producer_start = f.producer_start AND later.counter > f.counter)";
 
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
     let server_start: i64 = row.get(2)?;
     let cause: Option<u8> = row.get(9)?;
     let meta = FragmentMeta {
@@ -75,15 +75,31 @@ pub(crate) fn commit_and_notify(
     now: UnixMillis,
 ) -> Result<Vec<Result<(), Error>>, Error> {
     let tx = c.transaction().map_err(db)?;
-    segments::put(&tx, &group.segments)?;
+    let outcomes = add_and_notify(&tx, group, notify, now)?;
+    tx.commit().map_err(db)?;
+    Ok(outcomes)
+}
+
+/// [`commit`] in a transaction of the caller's.
+pub(crate) fn add(tx: &Connection, group: &Group) -> Result<Vec<Result<(), Error>>, Error> {
+    add_and_notify(tx, group, &BTreeMap::new(), UnixMillis(0))
+}
+
+fn add_and_notify(
+    tx: &Connection,
+    group: &Group,
+    notify: &BTreeMap<usize, Arc<Notify>>,
+    now: UnixMillis,
+) -> Result<Vec<Result<(), Error>>, Error> {
+    segments::put(tx, &group.segments)?;
     let mut outcomes = Vec::with_capacity(group.rows.len());
     let mut per_segment = BTreeMap::<u64, (i64, u64)>::new();
     let mut per_stream = BTreeMap::<u64, u64>::new();
     for (i, row) in group.rows.iter().enumerate() {
-        match insert(&tx, row) {
+        match insert(tx, row) {
             Ok(added) => {
                 if let Some(notify) = notify.get(&i) {
-                    notifications::raise(&tx, row.stream, &row.meta, notify, now)?;
+                    notifications::raise(tx, row.stream, &row.meta, notify, now)?;
                 }
                 if added {
                     let bytes = record_len(row.meta.bytes);
@@ -103,15 +119,14 @@ pub(crate) fn commit_and_notify(
         }
     }
     for (segment, (rows, bytes)) in per_segment {
-        segments::added(&tx, segment, rows, bytes)?;
+        segments::added(tx, segment, rows, bytes)?;
     }
     for (stream, bytes) in per_stream {
-        streams::added(&tx, stream, bytes)?;
+        streams::added(tx, stream, bytes)?;
     }
     for (id, deleted) in &group.deleted {
-        ranges::put(&tx, *id, deleted)?;
+        ranges::put(tx, *id, deleted)?;
     }
-    tx.commit().map_err(db)?;
     Ok(outcomes)
 }
 
@@ -171,9 +186,22 @@ pub(crate) fn get(c: &Connection, stream: u64, number: FragmentNumber) -> Result
         .query_row(params![stream, number.counter()], read)
         .optional()
         .map_err(db)?;
-    found
-        .filter(|(meta, _)| meta.number == number)
-        .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no fragment {number}")))
+    match found.filter(|(meta, _)| meta.number == number) {
+        Some(found) => Ok(found),
+        None => Err(match super::quarantine::reason(c, stream, number)? {
+            Some(reason) => Error::new(Kind::NotFound, format!("fragment {number} is damaged and left out: {reason}")),
+            None => Error::new(Kind::NotFound, format!("there is no fragment {number}")),
+        }),
+    }
+}
+
+/// Whether a row still stands, and points where it did.
+pub(crate) fn is_there(c: &Connection, row: &Placed) -> Result<bool, Error> {
+    let mut statement = c
+        .prepare_cached("SELECT 1 FROM fragments WHERE stream = ?1 AND counter = ?2 AND segment = ?3 AND place = ?4")
+        .map_err(db)?;
+    let Place { segment, offset } = row.place;
+    statement.exists(params![row.stream, row.meta.number.counter(), segment, offset]).map_err(db)
 }
 
 /// A fragment that is the same as one that was sent again; of several the newest.
@@ -248,6 +276,19 @@ pub(crate) fn list(
     rows.map(|r| r.map(|(meta, _)| meta)).collect::<Result<_, _>>().map_err(db)
 }
 
+/// The headers of fragments that overlap a range, one of each.
+pub(crate) fn headers_in(c: &Connection, stream: u64, range: Range) -> Result<Vec<HeaderId>, Error> {
+    let mut statement = c
+        .prepare_cached(
+            "SELECT DISTINCT header FROM fragments WHERE stream = ?1 AND producer_start >= ?2 AND producer_start < ?3
+             AND producer_start + duration_ms > ?4",
+        )
+        .map_err(db)?;
+    let from = range.from.0.saturating_sub(i64::from(MAX_DURATION_MS));
+    let rows = statement.query_map(params![stream, from, range.to.0, range.from.0], |r| r.get::<_, i64>(0));
+    rows.map_err(db)?.map(|id| id.map(|id| HeaderId(id as u64))).collect::<Result<_, _>>().map_err(db)
+}
+
 /// What the timeline needs of a fragment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Covered {
@@ -310,8 +351,8 @@ impl Placed {
         // Sorted once into a table of this connection; SQLite spills it to disk.
         c.execute_batch(
             "DROP TABLE IF EXISTS temp.placed;
-             CREATE TEMP TABLE placed (segment INTEGER, place INTEGER, stream INTEGER, counter INTEGER, PRIMARY KEY (segment, place, stream, counter)) WITHOUT ROWID;
-             INSERT INTO temp.placed SELECT segment, place, stream, counter FROM fragments;",
+             CREATE TEMP TABLE placed (segment INTEGER, place INTEGER, stream INTEGER, counter INTEGER, bytes INTEGER, PRIMARY KEY (segment, place, stream, counter)) WITHOUT ROWID;
+             INSERT INTO temp.placed SELECT segment, place, stream, counter, bytes FROM fragments;",
         )
         .map_err(db)?;
         Ok(PlacedRows { c, after: None, batch: Vec::new().into_iter() })
@@ -335,7 +376,7 @@ impl PlacedRows<'_> {
             (p.segment as i64, p.offset as i64, stream as i64, counter as i64)
         });
         let sql = format!(
-            "SELECT {COLUMNS}, f.stream FROM (SELECT * FROM temp.placed WHERE (segment, place, stream, counter) > (?1, ?2, ?3, ?4)
+            "SELECT {COLUMNS}, f.stream FROM (SELECT segment, place, stream, counter FROM temp.placed WHERE (segment, place, stream, counter) > (?1, ?2, ?3, ?4)
                  ORDER BY segment, place, stream, counter LIMIT ?5) AS p
              JOIN fragments AS f USING (stream, counter, segment, place) ORDER BY segment, place, stream, counter"
         );

@@ -13,6 +13,7 @@ mod figures;
 pub(crate) mod fragments;
 pub(crate) mod listing;
 pub(crate) mod notifications;
+pub(crate) mod quarantine;
 pub(crate) mod ranges;
 pub(crate) mod rewrites;
 pub(crate) mod schema;

@@ -129,6 +129,7 @@ fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange, now: Uni
     let freed = expiry::account(&tx, *stream, per_segment, Gone::Deleted(now))?;
     let more = counters.len() == BATCH;
     if !more {
+        super::quarantine::delete_in(&tx, *stream, *range)?;
         tx.execute("DELETE FROM deleted_ranges WHERE id = ?1", [id]).map_err(db)?;
     }
     tx.commit().map_err(db)?;

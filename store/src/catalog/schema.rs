@@ -2,7 +2,7 @@
 
 use super::db;
 use crate::{Error, Kind};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 ///
 /// Plain SQL, so that PostgreSQL can take it over with few changes. 64-bit ids that fill their range (header ids) are stored as
 /// the signed integer of the same bits.
-const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 /// The version that they lead to.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
@@ -190,6 +190,29 @@ CREATE TABLE holds (
 ) WITHOUT ROWID;
 ";
 
+const VERSION_5: &str = "
+-- Fragments whose record was found damaged: their rows stand here and no longer in fragments. at: server time of the find.
+CREATE TABLE quarantined (
+    stream INTEGER NOT NULL,
+    counter INTEGER NOT NULL,
+    producer_start INTEGER NOT NULL,
+    server_start INTEGER NOT NULL,
+    random INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    crc32c INTEGER NOT NULL,
+    header INTEGER NOT NULL,
+    cause INTEGER,
+    segment INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    lead_bytes INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (stream, counter)
+) WITHOUT ROWID;
+";
+
 /// Opens the writing connection; makes the tables in an empty file; refuses a newer version, and the catalog of another store.
 pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
     // Made here first, because SQLite would make it readable for others; its journal takes over the permissions.
@@ -221,6 +244,25 @@ pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
             );
             return Err(Error::new(Kind::Invalid, message));
         }
+    }
+    if !belongs(&connection, store)? {
+        return Err(Error::new(Kind::Invalid, format!("{} belongs to another data folder", path.display())));
+    }
+    Ok(connection)
+}
+
+/// Opens the catalog to read it, beside a process that has it open. It must have this program's version.
+pub(crate) fn look(path: &Path, store: Uuid) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(db)?;
+    tune(&connection).map_err(db)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(db)?;
+    if version != VERSION {
+        let message = format!(
+            "{} has schema version {version}, not {VERSION}: the server that runs there is of another version",
+            path.display()
+        );
+        return Err(Error::new(Kind::Invalid, message));
     }
     if !belongs(&connection, store)? {
         return Err(Error::new(Kind::Invalid, format!("{} belongs to another data folder", path.display())));

@@ -4,7 +4,7 @@ use super::db;
 use crate::Error;
 use crate::segments::writer::SegmentState;
 use media::UnixMillis;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
 /// A segment as the catalog knows it.
@@ -51,6 +51,12 @@ fn list(c: &Connection, condition: &str) -> Result<Vec<SegmentRow>, Error> {
 /// All segments.
 pub(crate) fn all(c: &Connection) -> Result<Vec<SegmentRow>, Error> {
     list(c, "")
+}
+
+/// Where a segment ends, if the catalog knows it.
+pub(crate) fn end_of(c: &Connection, id: u64) -> Result<Option<u64>, Error> {
+    let mut statement = c.prepare_cached("SELECT ends FROM segments WHERE id = ?1").map_err(db)?;
+    statement.query_row([id], |r| r.get(0)).optional().map_err(db)
 }
 
 /// Segments that may still have grown when the process ended.

@@ -1,20 +1,21 @@
 //! The fragment index made anew from segments alone (invariant 5).
 
+use super::keep::{self, Old};
 use crate::catalog::db;
-use crate::catalog::fragments::{self, Group, NewRow};
+use crate::catalog::fragments::{self, Group, NewRow, Placed};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{expiry, rewrites, schema, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
-use crate::segments::record::{FormatError, RecordKind, StreamBody};
-use crate::segments::scan::End;
+use crate::segments::record::{RecordKind, StreamBody, record_len};
+use crate::segments::scan::{End, Entry, Scan};
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind};
 use bytes::Bytes;
-use media::UnixMillis;
+use media::{HeaderId, UnixMillis};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a rebuild found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +41,54 @@ pub fn rebuild(data: &Path, catalog: &Path) -> Result<Rebuilt, Error> {
     into(catalog, &folder)
 }
 
+/// What [`rebuild_in_place`] did.
+#[derive(Clone, Debug)]
+pub struct InPlace {
+    /// What the segments gave.
+    pub rebuilt: Rebuilt,
+    /// Where the old catalog lies now, if there was one.
+    pub kept_aside: Option<PathBuf>,
+}
+
+/// Makes the catalog of a data folder that no process has open anew: streams, headers and fragments from its segments; cameras, rules,
+/// documents, settings and all else that is not in segments from the catalog that is there, as far as that can be read. That one is
+/// kept aside under another name. With `payloads`, fragments whose bytes are damaged get no row. Blocks.
+pub fn rebuild_in_place(data: &Path, payloads: bool) -> Result<InPlace, Error> {
+    let folder = Folder::open(data)?;
+    let path = folder.catalog();
+    let mut early = Vec::new();
+    let old = Old::open(&path, &folder, &mut early);
+    let part = path.with_extension("rebuild");
+    let mut rebuilt = fresh(&part, &folder, payloads, old.as_ref())?;
+    early.append(&mut rebuilt.problems);
+    rebuilt.problems = early;
+    let kept_aside = match old {
+        Some(old) => Some(old.set_aside(&path)?),
+        None if path.exists() => Some(keep::set_aside(&path)?),
+        None => None,
+    };
+    put_in_place(&part, &path)?;
+    Ok(InPlace { rebuilt, kept_aside })
+}
+
 pub(crate) fn into(catalog: &Path, folder: &Folder) -> Result<Rebuilt, Error> {
     // Under another name until it is whole: a rebuild that is cut short starts again.
     let part = catalog.with_extension("rebuild");
+    let rebuilt = fresh(&part, folder, false, None)?;
+    put_in_place(&part, catalog)?;
+    Ok(rebuilt)
+}
+
+fn put_in_place(part: &Path, catalog: &Path) -> Result<(), Error> {
+    let moved = std::fs::rename(part, catalog)
+        .and_then(|()| crate::folder::sync_dir(catalog.parent().unwrap_or(Path::new("."))));
+    moved.map_err(|e| {
+        Error::new(Kind::Unavailable, format!("{} could not be put in place", catalog.display())).with_source(e)
+    })
+}
+
+/// Makes a catalog at `part` out of the segments and, where there is one that can be read, of the old catalog.
+fn fresh(part: &Path, folder: &Folder, payloads: bool, old: Option<&Old>) -> Result<Rebuilt, Error> {
     let remove = |path: &Path| match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::new(Kind::Unavailable, format!("{} is in the way", path.display())).with_source(e))
@@ -50,110 +96,169 @@ pub(crate) fn into(catalog: &Path, folder: &Folder) -> Result<Rebuilt, Error> {
         _ => Ok(()),
     };
     for suffix in ["rebuild", "rebuild-wal", "rebuild-shm"] {
-        remove(&catalog.with_extension(suffix))?;
+        remove(&part.with_extension(suffix))?;
     }
-    let mut connection = schema::open(&part, folder.store)?;
-    let mut rebuilt = Rebuilt::default();
-    let mut deleted = HashSet::new();
+    let mut connection = schema::open(part, folder.store)?;
     let ids = folder.shelf().ids_after(0)?;
-    let newest = ids.iter().copied().rfind(|id| {
-        let scan = folder.shelf().scan(*id, false);
-        matches!(scan, Ok(Some(Ok(scan))) if scan.header.store == folder.store && scan.header.segment == *id)
-    });
+    let is_ours = |id: u64| {
+        let scan = folder.shelf().scan(id, false);
+        matches!(scan, Ok(Some(Ok(scan))) if scan.header.store == folder.store && scan.header.segment == id)
+    };
+    let newest = ids.iter().copied().rfind(|id| is_ours(*id));
+    let mut reading = Reading {
+        c: &mut connection,
+        folder,
+        old,
+        headers: HashMap::new(),
+        deleted: HashSet::new(),
+        rebuilt: Rebuilt::default(),
+    };
     for id in ids {
-        segment(&mut connection, folder, id, Some(id) == newest, &mut deleted, &mut rebuilt)?;
+        reading.segment(id, payloads || Some(id) == newest)?;
     }
+    let Reading { deleted, mut rebuilt, .. } = reading;
     finish(&mut connection, &deleted)?;
+    if let Some(old) = old {
+        old.keep(&mut connection, folder, &mut rebuilt.problems)?;
+    }
     let count = |sql: &str| connection.query_row(sql, [], |r| r.get(0)).map_err(db);
     rebuilt.streams = count("SELECT count(*) FROM streams")?;
     rebuilt.fragments = count("SELECT count(*) FROM fragments")?;
     // Out of WAL mode for the move, so that the file is all there is.
     connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(db)?;
     connection.close().map_err(|(_, e)| db(e))?;
-    let moved = std::fs::rename(&part, catalog)
-        .and_then(|()| crate::folder::sync_dir(catalog.parent().unwrap_or(Path::new("."))));
-    moved.map_err(|e| {
-        Error::new(Kind::Unavailable, format!("{} could not be put in place", catalog.display())).with_source(e)
-    })?;
     Ok(rebuilt)
 }
 
-/// Reads one segment. Only the newest can end in bytes that were never synced, so there alone (`payloads`) payloads of fragments
-/// are read and checked: heads can be whole where payloads are not.
-fn segment(
-    c: &mut Connection,
-    folder: &Folder,
-    id: u64,
-    payloads: bool,
-    deleted: &mut HashSet<u64>,
-    rebuilt: &mut Rebuilt,
-) -> Result<(), Error> {
-    let name = folder.shelf().name(id);
-    let Some(scan) = folder.shelf().scan(id, payloads)? else { return Ok(()) };
-    let mut scan = match scan {
-        Ok(scan) if scan.header.store == folder.store && scan.header.segment == id => scan,
-        Ok(_) => {
-            rebuilt.problems.push(format!("{} is of another store or another id", name));
-            return Ok(());
-        }
-        Err(why) => {
-            rebuilt.problems.push(format!("{} is no segment: {why}", name));
-            return Ok(());
-        }
-    };
-    rebuilt.segments += 1;
-    let io = |e| Error::new(Kind::Unavailable, format!("{} cannot be read", name)).with_source(e);
-    let mut headers: HashMap<(u64, u64), Bytes> = HashMap::new();
-    let (mut rows, mut ranges, mut deletions) = (Vec::new(), Vec::new(), false);
-    loop {
-        let Some(entry) = scan.next().map_err(io)? else {
-            let Some(passed) = scan.pass_over().map_err(io)? else { break };
-            rebuilt.problems.push(format!("{} offset {}: {}", name, passed.offset, FormatError::PayloadChecksum));
-            continue;
+/// A rebuild under way.
+struct Reading<'a> {
+    c: &'a mut Connection,
+    folder: &'a Folder,
+    old: Option<&'a Old>,
+    /// All that stood in the log so far: one that is damaged in a segment may be whole in another.
+    headers: HashMap<(u64, u64), Bytes>,
+    deleted: HashSet<u64>,
+    rebuilt: Rebuilt,
+}
+
+/// What a segment gives to the catalog.
+#[derive(Default)]
+struct Given {
+    rows: Vec<NewRow>,
+    ranges: Vec<(Option<i64>, DeletedRange)>,
+    deletions: bool,
+}
+
+impl Reading<'_> {
+    /// Reads one segment. Only the newest can end in bytes that were never synced, so there alone, unless more is asked for (`payloads`),
+    /// payloads of fragments are read and checked: heads can be whole where payloads are not.
+    fn segment(&mut self, id: u64, payloads: bool) -> Result<(), Error> {
+        let name = self.folder.shelf().name(id);
+        let Some(opened) = self.folder.shelf().scan(id, payloads)? else { return Ok(()) };
+        let mut scan = match opened {
+            Ok(scan) if scan.header.store == self.folder.store && scan.header.segment == id => scan,
+            Ok(_) => {
+                self.rebuilt.problems.push(format!("{name} is of another store or another id"));
+                return Ok(());
+            }
+            Err(why) => {
+                self.rebuilt.problems.push(format!("{name} is no segment: {why}"));
+                return Ok(());
+            }
         };
-        let head = entry.head;
+        self.rebuilt.segments += 1;
+        let io = |e| Error::new(Kind::Unavailable, format!("{name} cannot be read")).with_source(e);
+        let mut given = Given::default();
+        loop {
+            if let Some(entry) = scan.next().map_err(io)? {
+                self.record(id, entry, &mut given)?;
+                continue;
+            }
+            let End::Torn(why) = scan.end() else { break };
+            let at = scan.at;
+            if let Some(passed) = scan.pass_over().map_err(io)? {
+                self.rebuilt.problems.push(format!("{name} offset {}: {why}", passed.offset));
+                if !passed.payload.is_empty() {
+                    self.record(id, passed, &mut given)?;
+                }
+            } else if let Some(entry) = scan.mend().map_err(io)? {
+                let text = format!("{name} offset {}: {why}; one byte of it, and it is taken as it was", entry.offset);
+                self.rebuilt.problems.push(text);
+                self.record(id, entry, &mut given)?;
+            } else if let Some((next, row)) = self.behind(id, at, &mut scan).map_err(io)? {
+                let what = if row.is_some() {
+                    "the old catalog knows what stands there"
+                } else {
+                    "it goes on where the old catalog says"
+                };
+                self.rebuilt.problems.push(format!("{name} offset {at}: {why}; {what}"));
+                given.rows.extend(row);
+                scan.seek(next).map_err(io)?;
+            } else {
+                self.rebuilt.problems.push(format!("{name} ends at {at} of {} bytes: {why}", scan.len));
+                break;
+            }
+        }
+        let state =
+            SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true, deletions: given.deletions };
+        let group = Group { segments: BTreeMap::from([(id, state)]), rows: given.rows, deleted: given.ranges };
+        let outcomes = fragments::commit(self.c, &group)?;
+        rewrites::set_generation(self.c, id, scan.header.generation)?;
+        for (row, outcome) in group.rows.iter().zip(outcomes) {
+            if let Err(e) = outcome {
+                let text = format!("stream {} fragment {} in {}: {e}", row.stream, row.meta.number, row.place);
+                self.rebuilt.problems.push(text);
+            }
+        }
+        ranges::finish_all(self.c)
+    }
+
+    fn record(&mut self, segment: u64, entry: Entry, given: &mut Given) -> Result<(), Error> {
+        let (head, place) = (entry.head, Place { segment, offset: entry.offset });
         match head.kind {
             RecordKind::Stream => match StreamBody::decode(&entry.payload) {
-                Ok(body) => streams::adopt(c, head.stream, head.counter, &body)?,
-                Err(e) => rebuilt.problems.push(format!("{} offset {}: {e}", name, entry.offset)),
+                Ok(body) => streams::adopt(self.c, head.stream, head.counter, &body)?,
+                Err(e) => self.rebuilt.problems.push(format!("{place}: {e}")),
             },
             RecordKind::Header => {
-                headers.insert((head.stream, head.header.0), entry.payload.into());
+                self.headers.insert((head.stream, head.header.0), entry.payload.into());
             }
-            RecordKind::Fragment => match headers.get(&(head.stream, head.header.0)) {
-                Some(header) => {
-                    let place = Place { segment: id, offset: entry.offset };
-                    rows.push(NewRow { stream: head.stream, meta: head.meta(), place, header: header.clone() });
-                }
-                None => {
-                    rebuilt.problems.push(format!("{} offset {}: its header is not in the segment", name, entry.offset))
-                }
+            RecordKind::Fragment => match self.header(head.stream, head.header) {
+                Some(header) => given.rows.push(NewRow { stream: head.stream, meta: head.meta(), place, header }),
+                None => self.rebuilt.problems.push(format!("{place}: its header is not in the segments before it")),
             },
             RecordKind::Deleted => {
-                deleted.insert(head.stream);
-                deletions = true;
+                self.deleted.insert(head.stream);
+                given.deletions = true;
             }
             RecordKind::DeletedRange => {
-                let place = Place { segment: id, offset: entry.offset };
-                ranges.push((None, DeletedRange { stream: head.stream, range: head.range(), place }));
-                deletions = true;
+                given.ranges.push((None, DeletedRange { stream: head.stream, range: head.range(), place }));
+                given.deletions = true;
             }
         }
+        Ok(())
     }
-    if let End::Torn(why) = scan.end() {
-        rebuilt.problems.push(format!("{} ends at {} of {} bytes: {why}", name, scan.at, scan.len));
+
+    fn header(&self, stream: u64, id: HeaderId) -> Option<Bytes> {
+        let known = self.headers.get(&(stream, id.0)).cloned();
+        known.or_else(|| self.old?.header(stream, id).filter(|bytes| HeaderId::of(bytes) == id))
     }
-    let state = SegmentState { created_at: scan.header.created_at, end: scan.at, closed: true, deletions };
-    let group = Group { segments: BTreeMap::from([(id, state)]), rows, deleted: ranges };
-    let outcomes = fragments::commit(c, &group)?;
-    rewrites::set_generation(c, id, scan.header.generation)?;
-    for (row, outcome) in group.rows.iter().zip(outcomes) {
-        if let Err(e) = outcome {
-            rebuilt.problems.push(format!("stream {} fragment {} in {}: {e}", row.stream, row.meta.number, row.place));
+
+    /// Where to go on behind a head that cannot be read, as the old catalog knows it, and the fragment that stands there if it is whole.
+    fn behind(&self, segment: u64, at: u64, scan: &mut Scan) -> std::io::Result<Option<(u64, Option<NewRow>)>> {
+        let Some(row) = self.old.and_then(|old| old.first_from(segment, at)) else { return Ok(None) };
+        if row.place.offset > at {
+            return Ok(Some((row.place.offset, None)));
         }
+        let whole = scan.payload_crc(at, row.meta.bytes)? == Some(row.meta.crc32c);
+        if let (true, Some(header)) = (whole, self.header(row.stream, row.meta.header)) {
+            let next = at + record_len(row.meta.bytes);
+            let Placed { stream, meta, place } = row;
+            return Ok(Some((next, Some(NewRow { stream, meta, place, header }))));
+        }
+        let next = self.old.and_then(|old| old.first_from(segment, at + 1));
+        Ok(next.map(|row| (row.place.offset, None)))
     }
-    ranges::finish_all(c)?;
-    Ok(())
 }
 
 fn finish(c: &mut Connection, deleted: &HashSet<u64>) -> Result<(), Error> {

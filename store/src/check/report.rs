@@ -1,5 +1,6 @@
-//! What a check found, for people and for tests.
+//! What a check found, for people, for programs and for tests.
 
+use serde_json::{Value, json};
 use std::fmt;
 
 /// Problems that are kept in words; the rest is counted.
@@ -29,13 +30,19 @@ pub struct Line {
     pub problems: u64,
 }
 
-/// What a check found. `Display` prints a line per invariant, then the problems, then the remarks.
+/// What a check found. `Display` prints a line per invariant, then the problems, what was done about them, and the remarks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// A line per invariant.
     pub lines: Vec<Line>,
     /// The first hundred problems: the invariant, and what, where and why.
     pub problems: Vec<(u8, String)>,
+    /// How many fragments are in quarantine: damaged, in no listing, and so no problem any more.
+    pub quarantined: u64,
+    /// The first hundred changes that a repair made, or would make.
+    pub actions: Vec<String>,
+    /// How many there were.
+    pub acted: u64,
     /// What is no problem but good to know.
     pub remarks: Vec<String>,
 }
@@ -43,11 +50,33 @@ pub struct Report {
 impl Report {
     pub(crate) fn new() -> Report {
         let line = |&(invariant, title)| Line { invariant, title, checked: 0, problems: 0 };
-        Report { lines: TITLES.iter().map(line).collect(), problems: Vec::new(), remarks: Vec::new() }
+        Report {
+            lines: TITLES.iter().map(line).collect(),
+            problems: Vec::new(),
+            quarantined: 0,
+            actions: Vec::new(),
+            acted: 0,
+            remarks: Vec::new(),
+        }
     }
     /// Whether no invariant is broken.
     pub fn is_clean(&self) -> bool {
         self.lines.iter().all(|line| line.problems == 0)
+    }
+    /// As JSON: `{"clean","invariants":[{"invariant","title","checked","problems"}],"problems":[{"invariant","what"}],"quarantined",
+    /// "actions":[…],"acted","remarks":[…]}`.
+    pub fn to_json(&self) -> Value {
+        let line = |l: &Line| json!({"invariant": l.invariant, "title": l.title, "checked": l.checked, "problems": l.problems});
+        let problem = |(invariant, what): &(u8, String)| json!({"invariant": invariant, "what": what});
+        json!({
+            "clean": self.is_clean(),
+            "invariants": self.lines.iter().map(line).collect::<Vec<_>>(),
+            "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
+            "quarantined": self.quarantined,
+            "actions": self.actions,
+            "acted": self.acted,
+            "remarks": self.remarks,
+        })
     }
     fn line(&mut self, invariant: u8) -> &mut Line {
         self.lines.iter_mut().find(|l| l.invariant == invariant).expect("callers name invariants of the table above")
@@ -59,6 +88,12 @@ impl Report {
         self.line(invariant).problems += 1;
         if self.problems.len() < KEPT {
             self.problems.push((invariant, what));
+        }
+    }
+    pub(crate) fn action(&mut self, what: String) {
+        self.acted += 1;
+        if self.actions.len() < KEPT {
+            self.actions.push(what);
         }
     }
 }

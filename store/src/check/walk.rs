@@ -1,202 +1,435 @@
 //! The walk of a check: segments in order of their ids, beside the rows that point into them.
+//!
+//! What belongs here: where the walk goes, also behind damage. What does not: what one record and its rows must be ([`super::rows`]), and
+//! what is done about it ([`super::fix`]).
 
-use super::{CheckOptions, Report};
+use super::fix::{Fix, Repair};
+use super::pace::Pace;
+use super::rows::Described;
+use super::{CheckOptions, Report, is_whole};
+use crate::catalog::fragments::{NewRow, Placed, PlacedRows};
 use crate::catalog::ranges::{self, DeletedRange};
-use crate::catalog::segments::SegmentRow;
-use crate::catalog::{db, fragments, segments, streams};
+use crate::catalog::segments::{RECORD_BYTES, SegmentRow};
+use crate::catalog::{db, fragments, quarantine, rewrites, segments, streams};
 use crate::folder::Folder;
-use crate::segments::reader::Place;
-use crate::segments::record::{Head, RecordKind, StreamBody, record_len};
-use crate::segments::scan::{End, Entry};
+use crate::segments::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, record_len};
+use crate::segments::scan::{End, Entry, Scan};
 use crate::{Error, Kind, StreamInfo, rewrite};
+use bytes::Bytes;
 use media::HeaderId;
 use rusqlite::Connection;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::iter::Peekable;
+use std::time::Duration;
+use std::vec::IntoIter;
 
-struct Walk<'a> {
-    c: &'a Connection,
-    streams: HashMap<u64, StreamInfo>,
+/// Complete records without rows that one repair looks at for adoption.
+pub(super) const MOST_ADOPTED: usize = 100_000;
+/// Damaged fragments whose names a report holds.
+const NAMED: usize = 100;
+
+pub(super) struct Walk<'a> {
+    pub(super) c: &'a Connection,
+    folder: &'a Folder,
+    pub(super) options: CheckOptions,
+    pace: Pace,
+    pub(super) repair: Option<Repair<'a>>,
+    pub(super) fixes: Vec<Fix>,
+    pub(super) streams: HashMap<u64, StreamInfo>,
     /// The last counter of each stream in the log.
-    last: HashMap<u64, u64>,
-    unreferenced: u64,
+    pub(super) last: HashMap<u64, u64>,
+    /// The first counter of each stream that has a row: what stands before it in the log was taken by retention.
+    pub(super) first: HashMap<u64, u64>,
+    /// Headers that rows name and the catalog lacks.
+    pub(super) missing_headers: HashSet<(u64, HeaderId)>,
+    pub(super) unreferenced: u64,
+    /// Of those, the ones that a repair may adopt.
+    pub(super) adoptable: Vec<NewRow>,
+    /// Fragments that a repair puts back into the index.
+    pub(super) released: HashSet<(u64, u64)>,
+    /// Segments of which a row seemed broken, and that were given time.
+    waited: HashSet<u64>,
+    /// Headers that stand in the log, for those.
+    pub(super) headers: HashMap<(u64, HeaderId), Bytes>,
     /// Ranges that the log says were deleted.
-    deleted: Vec<DeletedRange>,
-    report: Report,
+    pub(super) deleted: Vec<DeletedRange>,
+    pub(super) report: Report,
 }
 
-pub(super) fn check(c: &Connection, folder: &Folder, options: CheckOptions) -> Result<Report, Error> {
-    let mut report = Report::new();
-    let integrity: String = c.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(db)?;
-    report.checked(6, 1);
-    if integrity != "ok" {
-        report.problem(6, format!("the catalog's own check says: {integrity}"));
-    }
-    let rows = streams::all(c)?;
-    numbers(c, &rows, &mut report)?;
-    let streams = rows.into_iter().map(|r| (r.info.id, r.info)).collect();
-    let mut walk = Walk { c, streams, last: HashMap::new(), unreferenced: 0, deleted: Vec::new(), report };
-    let known = segments::all(c)?;
-    walk.files(folder, &known)?;
+/// A segment that was written anew takes its place in less.
+const MOVING: Duration = Duration::from_millis(500);
 
-    // Rows in the order of the log, so that one pass over both is enough.
-    let mut rows = fragments::Placed::query(c)?;
-    let mut next = rows.next()?;
-    for segment in &known {
-        let (mut count, mut bytes) = (0, 0);
-        let mut of_segment = Vec::new();
-        while let Some(row) = next.take_if(|row| row.place.segment <= segment.id) {
-            if row.place.segment < segment.id {
-                walk.report.problem(
-                    1,
-                    format!("stream {} fragment {}: {} is not known", row.stream, row.meta.number, row.place),
-                );
-            } else {
-                count += 1;
-                bytes += record_len(row.meta.bytes) as i64;
-                of_segment.push(row);
-            }
-            next = rows.next()?;
+type Rows = Peekable<IntoIter<Placed>>;
+
+pub(super) fn check<'a>(
+    c: &'a Connection,
+    folder: &'a Folder,
+    options: CheckOptions,
+    repair: Option<Repair<'a>>,
+) -> Result<Report, Error> {
+    let mut walk = Walk {
+        c,
+        folder,
+        options,
+        pace: Pace::new(options.bytes_per_s),
+        repair,
+        fixes: Vec::new(),
+        streams: HashMap::new(),
+        last: HashMap::new(),
+        first: HashMap::new(),
+        missing_headers: HashSet::new(),
+        unreferenced: 0,
+        adoptable: Vec::new(),
+        released: HashSet::new(),
+        waited: HashSet::new(),
+        headers: HashMap::new(),
+        deleted: Vec::new(),
+        report: Report::new(),
+    };
+    match walk.all() {
+        // Said already, and the rest cannot be told.
+        Err(e) if e.kind() == Kind::Corrupt && !walk.report.is_clean() => {
+            walk.report.remarks.push(format!("the rest was not looked at: {e}; `--rebuild` makes the catalog anew"));
         }
-        walk.report.checked(6, 1);
-        if count != segment.rows {
-            let message = format!("segment {:016x} has {count} rows, its count says {}", segment.id, segment.rows);
-            walk.report.problem(6, message);
-        }
-        if bytes != segment.live_bytes {
-            let counted = segment.live_bytes;
-            let message = format!("segment {:016x} has {bytes} live bytes, its count says {counted}", segment.id);
-            walk.report.problem(6, message);
-        }
-        walk.segment(folder, segment, of_segment, options)?;
-    }
-    while let Some(row) = next {
-        walk.report
-            .problem(1, format!("stream {} fragment {}: {} is not known", row.stream, row.meta.number, row.place));
-        next = rows.next()?;
-    }
-    walk.deleted_ranges()?;
-    if walk.unreferenced > 0 {
-        let remark = format!("{} fragments in segments have no row: expired, or of deleted streams", walk.unreferenced);
-        walk.report.remarks.push(remark);
+        other => other?,
     }
     Ok(walk.report)
 }
 
-/// What the catalog alone can show of numbers (3) and of re-sent fragments (7).
-fn numbers(c: &Connection, rows: &[streams::StreamRow], report: &mut Report) -> Result<(), Error> {
-    for row in rows {
-        let name = &row.info.name;
-        let (fragments, last): (u64, Option<u64>) = c
-            .query_row("SELECT count(*), max(counter) FROM fragments WHERE stream = ?1", [row.info.id], |r| {
-                Ok((r.get(0)?, r.get(1)?))
-            })
-            .map_err(db)?;
-        report.checked(3, fragments);
-        if last.is_some_and(|last| last > row.counter_limit) {
-            let message = format!(
-                "stream {name}: counter {} is above the limit {} that was set aside",
-                last.unwrap_or(0),
-                row.counter_limit
+impl Walk<'_> {
+    fn all(&mut self) -> Result<(), Error> {
+        // One moment of the catalog for all that follows, as short as it can be: another process may be writing, and cannot shorten its
+        // journal until this ends. Rows are looked up again later, so that what went meanwhile is no problem.
+        self.c.execute_batch("BEGIN").map_err(db)?;
+        self.integrity()?;
+        self.numbers()?;
+        let known = segments::all(self.c)?;
+        let mut rows = Placed::query(self.c)?;
+        self.counts(&known)?;
+        self.find_missing_headers()?;
+        self.c.execute_batch("COMMIT").map_err(db)?;
+        self.quarantined()?;
+        self.files(&known)?;
+        self.mend()?;
+
+        let mut next = rows.next()?;
+        for segment in &known {
+            let of_segment = self.rows_of(segment.id, &mut rows, &mut next)?;
+            self.segment(segment, of_segment)?;
+            self.mend()?;
+        }
+        while let Some(row) = next {
+            self.row_problem(1, &row, "its segment is not known", true)?;
+            next = rows.next()?;
+        }
+        self.deleted_ranges()?;
+        self.adopt()?;
+        self.mend()?;
+        if self.unreferenced > 0 {
+            let text = format!(
+                "{} fragments in segments have no row: expired, damaged, or of deleted streams",
+                self.unreferenced
             );
-            report.problem(3, message);
+            self.report.remarks.push(text);
         }
-        report.checked(6, 1);
-        let bytes = fragments::record_bytes(c, row.info.id)?;
-        if bytes != row.bytes {
-            report.problem(6, format!("stream {name} has {bytes} bytes, its count says {}", row.bytes));
-        }
-        let times = fragments::distinct_starts(c, row.info.id)?;
-        report.checked(7, fragments);
-        let shown = fragments::shown(c, row.info.id)?;
-        if shown != times {
-            report.problem(7, format!("stream {name}: {shown} fragments are listed for {times} producer times"));
-        }
-        if fragments > times {
-            report
-                .remarks
-                .push(format!("stream {name}: {} fragments were sent again and are hidden", fragments - times));
+        Ok(())
+    }
+
+    /// What a repair does about what was found since the last time.
+    fn mend(&mut self) -> Result<(), Error> {
+        let fixes = std::mem::take(&mut self.fixes);
+        match &mut self.repair {
+            Some(repair) => repair.apply(self.c, fixes, &mut self.report),
+            None => Ok(()),
         }
     }
-    Ok(())
-}
 
-impl Walk<'_> {
-    /// Files against rows.
-    fn files(&mut self, folder: &Folder, known: &[SegmentRow]) -> Result<(), Error> {
-        let known: BTreeSet<u64> = known.iter().map(|s| s.id).collect();
-        for id in folder.shelf().ids_after(0)? {
-            if !known.contains(&id) {
-                self.report.remarks.push(format!("segment {id:016x} is not known to the catalog; it is left alone"));
+    fn integrity(&mut self) -> Result<(), Error> {
+        let pragma = if self.options.payloads { "integrity_check" } else { "quick_check" };
+        self.report.checked(6, 1);
+        let said: String = self.c.query_row(&format!("PRAGMA {pragma}(1)"), [], |r| r.get(0)).map_err(db)?;
+        if said != "ok" {
+            let text =
+                format!("the catalog's own check says: {said}; where `--repair` does not mend that, `--rebuild` does");
+            self.report.problem(6, text);
+            self.fixes.push(Fix::Reindex);
+        }
+        Ok(())
+    }
+
+    /// What the catalog alone can show of numbers (3) and of re-sent fragments (7).
+    fn numbers(&mut self) -> Result<(), Error> {
+        for row in streams::all(self.c)? {
+            let (name, id) = (&row.info.name, row.info.id);
+            let sql = "SELECT count(*), max(counter), min(counter) FROM fragments WHERE stream = ?1";
+            let (fragments, last, first): (u64, Option<u64>, Option<u64>) =
+                self.c.query_row(sql, [id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).map_err(db)?;
+            self.first.extend(first.map(|first| (id, first)));
+            let report = &mut self.report;
+            report.checked(3, fragments);
+            if let Some(last) = last.filter(|last| *last > row.counter_limit) {
+                let limit = row.counter_limit;
+                report
+                    .problem(3, format!("stream {name}: counter {last} is above the limit {limit} that was set aside"));
+                self.fixes.push(Fix::Limit(id, streams::block_limit(last)));
+            }
+            report.checked(6, 1);
+            let bytes = fragments::record_bytes(self.c, id)?;
+            if bytes != row.bytes {
+                report.problem(6, format!("stream {name} has {bytes} bytes, its count says {}", row.bytes));
+                self.fixes.push(Fix::StreamBytes(id, bytes));
+            }
+            let times = fragments::distinct_starts(self.c, id)?;
+            report.checked(7, fragments);
+            let shown = fragments::shown(self.c, id)?;
+            if shown != times {
+                report.problem(7, format!("stream {name}: {shown} fragments are listed for {times} producer times"));
+            }
+            if fragments > times {
+                let text = format!("stream {name}: {} fragments were sent again and are hidden", fragments - times);
+                report.remarks.push(text);
+            }
+            self.streams.insert(id, row.info);
+        }
+        Ok(())
+    }
+
+    /// The counts of rows that segments have in the catalog.
+    fn counts(&mut self, known: &[SegmentRow]) -> Result<(), Error> {
+        let sql = format!("SELECT count(*), coalesce(sum({RECORD_BYTES}), 0) FROM temp.placed WHERE segment = ?1");
+        let mut statement = self.c.prepare(&sql).map_err(db)?;
+        for segment in known {
+            let (count, bytes): (i64, i64) =
+                statement.query_row([segment.id], |r| Ok((r.get(0)?, r.get(1)?))).map_err(db)?;
+            let (id, said, live) = (segment.id, segment.rows, segment.live_bytes);
+            self.report.checked(6, 1);
+            if count != said {
+                self.report.problem(6, format!("segment {id:016x} has {count} rows, its count says {said}"));
+            }
+            if bytes != live {
+                self.report.problem(6, format!("segment {id:016x} has {bytes} live bytes, its count says {live}"));
+            }
+            if (count, bytes) != (said, live) {
+                self.fixes.push(Fix::Rows(id, count, bytes));
             }
         }
         Ok(())
     }
 
-    fn segment(
-        &mut self,
-        folder: &Folder,
-        segment: &SegmentRow,
-        rows: Vec<fragments::Placed>,
-        options: CheckOptions,
-    ) -> Result<(), Error> {
-        let id = segment.id;
-        let lost = |report: &mut Report, rows: &[fragments::Placed], why: &str| {
-            for row in rows {
-                report.checked(1, 1);
-                report.problem(1, format!("stream {} fragment {}: {}: {why}", row.stream, row.meta.number, row.place));
-            }
-        };
-        let Some(scan) = rewrite::scan(self.c, folder, id, options.payloads)? else {
-            if rows.is_empty() {
-                self.report
-                    .remarks
-                    .push(format!("segment {id:016x} is gone, and no fragment is in it; the next sweep forgets it"));
-            }
-            lost(&mut self.report, &rows, "the segment is missing");
-            return Ok(());
-        };
-        let mut scan = match scan {
-            Ok(scan) if scan.header.store == folder.store && scan.header.segment == id => scan,
-            Ok(_) => {
-                lost(&mut self.report, &rows, "the segment is of another store or another id");
-                return Ok(());
-            }
-            Err(why) => {
-                lost(&mut self.report, &rows, &format!("the segment is damaged: {why}"));
-                return Ok(());
-            }
-        };
-        let io =
-            |e| Error::new(Kind::Unavailable, format!("{} cannot be read", folder.shelf().name(id))).with_source(e);
-        let mut rows = rows.into_iter().peekable();
-        let mut described = Described::default();
-        while scan.at < segment.state.end {
-            let Some(entry) = scan.next().map_err(io)? else { break };
-            while let Some(row) = rows.next_if(|row| row.place.offset < entry.offset) {
-                self.report.checked(1, 1);
-                self.report.problem(
-                    1,
-                    format!("stream {} fragment {}: no record starts at {}", row.stream, row.meta.number, row.place),
-                );
-            }
-            // One row each, in a sound store.
-            let of_entry: Vec<_> =
-                std::iter::from_fn(|| rows.next_if(|row| row.place.offset == entry.offset)).collect();
-            self.entry(id, &entry, &of_entry, &mut described)?;
+    fn find_missing_headers(&mut self) -> Result<(), Error> {
+        let sql = "SELECT stream, header FROM (SELECT DISTINCT stream, header FROM fragments) AS f
+             WHERE NOT EXISTS (SELECT 1 FROM headers AS h WHERE h.stream = f.stream AND h.id = f.header)";
+        let mut statement = self.c.prepare(sql).map_err(db)?;
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, HeaderId(r.get::<_, i64>(1)? as u64)))).map_err(db)?;
+        self.missing_headers = rows.collect::<Result<_, _>>().map_err(db)?;
+        for (stream, header) in &self.missing_headers {
+            self.report
+                .problem(1, format!("stream {stream}: the catalog lacks header {header}, which its fragments need"));
         }
-        let why = match scan.end() {
-            End::Torn(why) => why.to_string(),
-            End::Clean => "no record starts there".to_owned(),
+        Ok(())
+    }
+
+    /// What is in quarantine, and whether it still belongs there.
+    fn quarantined(&mut self) -> Result<(), Error> {
+        let mends = self.repair.as_ref().is_some_and(|repair| repair.online.is_none());
+        let (all, count) = quarantine::all(self.c, if mends { MOST_ADOPTED } else { NAMED })?;
+        self.report.quarantined = count;
+        for q in all.iter().take(NAMED) {
+            let (stream, number) = (q.row.stream, q.row.meta.number);
+            let text = format!("in quarantine since {}: stream {stream} fragment {number}: {}", q.at.0, q.reason);
+            self.report.remarks.push(text);
+        }
+        if mends {
+            for q in all {
+                if is_whole(self.c, self.folder, &q.row)? {
+                    self.released.insert((q.row.stream, q.row.meta.number.counter()));
+                    self.fixes.push(Fix::Release(q.row));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Files against rows.
+    fn files(&mut self, known: &[SegmentRow]) -> Result<(), Error> {
+        let known: BTreeSet<u64> = known.iter().map(|s| s.id).collect();
+        let last = known.last().copied().unwrap_or(0);
+        for id in self.folder.shelf().ids_after(0)? {
+            // Beside a process that writes, newer ones are begun at any moment.
+            if !known.contains(&id) && (self.is_alone() || id < last) && segments::end_of(self.c, id)?.is_none() {
+                let text =
+                    format!("segment {id:016x} is not known to the catalog; it is left alone (`--rebuild` reads it)");
+                self.report.remarks.push(text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no other process has the folder open.
+    fn is_alone(&self) -> bool {
+        self.folder.is_locked()
+    }
+
+    fn rows_of(
+        &mut self,
+        segment: u64,
+        rows: &mut PlacedRows<'_>,
+        next: &mut Option<Placed>,
+    ) -> Result<Vec<Placed>, Error> {
+        let mut of_segment = Vec::new();
+        while let Some(row) = next.take_if(|row| row.place.segment <= segment) {
+            if row.place.segment < segment {
+                self.row_problem(1, &row, "its segment is not known", true)?;
+            } else {
+                of_segment.push(row);
+            }
+            *next = rows.next()?;
+        }
+        Ok(of_segment)
+    }
+
+    /// A row that breaks an invariant, unless it went while the check looked elsewhere.
+    pub(super) fn row_problem(&mut self, invariant: u8, row: &Placed, why: &str, lost: bool) -> Result<(), Error> {
+        if !self.is_alone() && self.is_moving(row)? {
+            return Ok(());
+        }
+        self.report.checked(invariant, 1);
+        let number = row.meta.number;
+        self.report.problem(invariant, format!("stream {} fragment {number}: {}: {why}", row.stream, row.place));
+        if lost {
+            self.fixes.push(Fix::Quarantine(row.clone(), why.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether a row that seems broken went, or points into a file that takes its place just now, while another process is at work.
+    fn is_moving(&mut self, row: &Placed) -> Result<bool, Error> {
+        if fragments::is_there(self.c, row)? && self.waited.insert(row.place.segment) {
+            std::thread::sleep(MOVING);
+        }
+        Ok(!fragments::is_there(self.c, row)? || is_whole(self.c, self.folder, row)?)
+    }
+
+    fn lost(&mut self, rows: impl IntoIterator<Item = Placed>, why: &str) -> Result<(), Error> {
+        rows.into_iter().try_for_each(|row| self.row_problem(1, &row, why, true))
+    }
+
+    fn segment(&mut self, segment: &SegmentRow, rows: Vec<Placed>) -> Result<(), Error> {
+        let id = segment.id;
+        let mut opened = rewrite::scan(self.c, self.folder, id, self.options.payloads)?;
+        if let Some(Err(why @ FormatError::Version(_))) = &opened {
+            self.report.problem(6, format!("segment {id:016x} is of another version: {why}"));
+            return Ok(());
+        }
+        if let Some(Err(why)) = &opened {
+            let text =
+                format!("the start of segment {id:016x} is damaged: {why}; its {} rows are not looked at", rows.len());
+            self.report.problem(6, text);
+            let generation = rewrites::generation(self.c, id)?.unwrap_or(0);
+            let header = FileHeader { generation, ..FileHeader::new(self.folder.store, id, segment.state.created_at) };
+            self.fixes.push(Fix::FileHeader(header));
+            self.mend()?;
+            opened = rewrite::scan(self.c, self.folder, id, self.options.payloads)?;
+        }
+        let mut scan = match opened {
+            None => {
+                if rows.is_empty() && segments::end_of(self.c, id)?.is_some() {
+                    let text =
+                        format!("segment {id:016x} is gone, and no fragment is in it; the next sweep forgets it");
+                    self.report.remarks.push(text);
+                }
+                return self.lost(rows, "the segment is missing");
+            }
+            Some(Err(_)) => return Ok(()),
+            Some(Ok(scan)) if scan.header.store == self.folder.store && scan.header.segment == id => scan,
+            Some(Ok(_)) => return self.lost(rows, "the segment is of another store or another id"),
         };
-        lost(&mut self.report, &rows.collect::<Vec<_>>(), &why);
-        if scan.at < segment.state.end {
-            let message = format!("segment {id:016x} ends at {} of {} bytes: {why}", scan.at, segment.state.end);
-            self.report.problem(6, message);
-        } else if scan.len > segment.state.end && !segment.state.closed {
-            let bytes = scan.len - segment.state.end;
-            self.report.remarks.push(format!(
-                "segment {id:016x}: {bytes} bytes behind the last commit; the next start adopts or cuts them"
-            ));
+        if scan.header_is_damaged {
+            self.report.problem(6, format!("a byte at the start of segment {id:016x} is damaged"));
+            self.fixes.push(Fix::FileHeader(scan.header));
+        }
+        let behind = rows.iter().map(|row| row.place.offset + record_len(row.meta.bytes)).max().unwrap_or(0);
+        let end = segment.state.end.max(behind);
+        let io = |e| Error::new(Kind::Unavailable, format!("segment {id:016x} cannot be read")).with_source(e);
+        let mut described = Described::default();
+        let mut rows = rows.into_iter().peekable();
+        let stopped = loop {
+            while scan.at < end {
+                let Some(entry) = scan.next().map_err(io)? else { break };
+                self.entry(id, entry, true, &mut rows, &mut described)?;
+            }
+            if scan.at >= end {
+                break None;
+            }
+            let why = match scan.end() {
+                End::Torn(why) => why.to_string(),
+                End::Clean => "the file ends".to_owned(),
+            };
+            if let Some(entry) = scan.pass_over().map_err(io)? {
+                self.entry(id, entry, false, &mut rows, &mut described)?;
+            } else if let Some(entry) = scan.mend().map_err(io)? {
+                let text =
+                    format!("segment {id:016x} offset {}: {why}; one byte of it, and the rest is whole", entry.offset);
+                self.report.problem(5, text);
+                let place = crate::segments::reader::Place { segment: id, offset: entry.offset };
+                self.fixes.push(Fix::Head(place, entry.head));
+                self.entry(id, entry, true, &mut rows, &mut described)?;
+            } else if !self
+                .behind_damage(&mut scan, &mut rows, &why)
+                .map_err(|e| e.context(format_args!("segment {id:016x}")))?
+            {
+                break Some(why);
+            }
+        };
+        self.end_of(segment, &scan, end, stopped)
+    }
+
+    /// Goes on behind a head that cannot be read: the catalog's rows say where records start, and what stands at one whose head is damaged.
+    fn behind_damage(&mut self, scan: &mut Scan, rows: &mut Rows, why: &str) -> Result<bool, Error> {
+        let io = |e| Error::new(Kind::Unavailable, "cannot be read").with_source(e);
+        let at = scan.at;
+        while let Some(row) = rows.next_if(|row| row.place.offset < at) {
+            self.row_problem(1, &row, "no record starts there", true)?;
+        }
+        let mut next = None;
+        while let Some(row) = rows.next_if(|row| row.place.offset == at) {
+            if scan.payload_crc(at, row.meta.bytes).map_err(io)? == Some(row.meta.crc32c) {
+                self.row_problem(5, &row, &format!("its head is damaged ({why}); its bytes are whole"), false)?;
+                next = Some(at + record_len(row.meta.bytes));
+                self.fixes.push(Fix::Head(row.place, Head::fragment(row.stream, &row.meta)));
+            } else {
+                self.row_problem(1, &row, &format!("its record is damaged: {why}"), true)?;
+            }
+        }
+        let Some(next) = next.or_else(|| rows.peek().map(|row| row.place.offset)) else {
+            scan.seek(at).map_err(io)?;
+            return Ok(false);
+        };
+        scan.seek(next).map_err(io)?;
+        Ok(true)
+    }
+
+    /// What the catalog says of a segment's end.
+    fn end_of(&mut self, segment: &SegmentRow, scan: &Scan, end: u64, stopped: Option<String>) -> Result<(), Error> {
+        let (id, said) = (segment.id, segment.state.end);
+        let (len, at) = (scan.len, scan.at);
+        // Written anew, or gone, since the check began.
+        if !self.is_alone() && segments::end_of(self.c, id)? != Some(said) {
+            return Ok(());
+        }
+        if stopped.is_none() && end > said {
+            self.report.problem(6, format!("segment {id:016x} ends at {end}, its row says {said}"));
+            self.fixes.push(Fix::End(id, end));
+        } else if let Some(why) = stopped {
+            if segments::end_of(self.c, id)?.is_some() {
+                self.report.problem(6, format!("segment {id:016x} ends at {at} of {said} bytes: {why}"));
+                self.fixes.push(Fix::End(id, at.clamp(FILE_HEADER_LEN as u64, said)));
+            }
+        } else if len > said && !segment.state.closed && self.is_alone() {
+            let bytes = len - said;
+            let text =
+                format!("segment {id:016x}: {bytes} bytes behind the last commit; the next start adopts or cuts them");
+            self.report.remarks.push(text);
         }
         Ok(())
     }
@@ -204,45 +437,27 @@ impl Walk<'_> {
     fn entry(
         &mut self,
         segment: u64,
-        entry: &Entry,
-        rows: &[fragments::Placed],
+        entry: Entry,
+        whole: bool,
+        rows: &mut Rows,
         described: &mut Described,
     ) -> Result<(), Error> {
-        let head = &entry.head;
-        match head.kind {
-            RecordKind::Stream => {
-                if let Ok(body) = StreamBody::decode(&entry.payload) {
-                    described.streams.insert(head.stream, body);
-                }
-            }
-            RecordKind::Header => {
-                described.headers.insert((head.stream, head.header));
-                self.header(segment, entry)?;
-            }
-            RecordKind::Fragment => self.fragment(segment, head, entry.offset, rows, described),
-            RecordKind::Deleted => {}
-            RecordKind::DeletedRange => {
-                let place = Place { segment, offset: entry.offset };
-                self.deleted.push(DeletedRange { stream: head.stream, range: head.range(), place });
-            }
+        let bytes = if self.options.payloads { entry.head.record_len() } else { HEAD_LEN as u64 };
+        self.pace.read(bytes);
+        while let Some(row) = rows.next_if(|row| row.place.offset < entry.offset) {
+            self.row_problem(1, &row, "no record starts there", true)?;
         }
-        if head.kind != RecordKind::Fragment {
-            for row in rows {
-                let what = format!(
-                    "stream {} fragment {}: another record starts at {}",
-                    row.stream, row.meta.number, row.place
-                );
-                self.report.checked(1, 1);
-                self.report.problem(1, what);
-            }
-        }
-        Ok(())
+        // One row each, in a sound store.
+        let of_entry: Vec<_> = std::iter::from_fn(|| rows.next_if(|row| row.place.offset == entry.offset)).collect();
+        self.record(segment, &entry, whole, &of_entry, described)
     }
 
     /// What the log says was deleted has no row, so that a rebuild from segments finds what the catalog has.
     fn deleted_ranges(&mut self) -> Result<(), Error> {
         if !ranges::pending(self.c)?.is_empty() {
-            self.report.remarks.push("a time range is not deleted whole; the next start goes on with it".to_owned());
+            let text =
+                "a time range is not deleted whole; its caller, the next sweep or the next start goes on with it";
+            self.report.remarks.push(text.to_owned());
             return Ok(());
         }
         for deleted in &self.deleted {
@@ -255,67 +470,9 @@ impl Walk<'_> {
                     range.from.0, range.to.0
                 );
                 self.report.problem(5, message);
+                self.fixes.push(Fix::Delete(*deleted));
             }
         }
         Ok(())
     }
-
-    /// The catalog's copy of a header is the segment's.
-    fn header(&mut self, segment: u64, entry: &Entry) -> Result<(), Error> {
-        let (stream, id) = (entry.head.stream, entry.head.header);
-        self.report.checked(5, 1);
-        if let Some(stored) = streams::header(self.c, stream, id)?
-            && stored != entry.payload
-        {
-            self.report
-                .problem(5, format!("stream {stream} header {id}: segment {segment:016x} and the catalog differ"));
-        }
-        Ok(())
-    }
-
-    fn fragment(&mut self, segment: u64, head: &Head, offset: u64, rows: &[fragments::Placed], described: &Described) {
-        let report = &mut self.report;
-        let number = head.meta().number;
-        let at = format!("stream {} fragment {number} (segment {segment:016x} offset {offset})", head.stream);
-        report.checked(2, 1);
-        if let Some(last) = self.last.insert(head.stream, head.counter) {
-            if last == head.counter {
-                report.problem(3, format!("{at}: its counter {last} was used before"));
-            } else if last > head.counter {
-                report.problem(2, format!("{at}: it stands behind counter {last}"));
-            }
-        }
-        if rows.is_empty() {
-            self.unreferenced += 1;
-            return;
-        }
-        for row in rows {
-            report.checked(1, 1);
-            report.checked(8, 1);
-            if row.stream != head.stream {
-                report.problem(8, format!("{at}: a row of stream {} points at it", row.stream));
-            } else if row.meta != head.meta() {
-                report.problem(1, format!("{at}: record and row differ"));
-            }
-        }
-        report.checked(5, 1);
-        if !described.headers.contains(&(head.stream, head.header)) {
-            report.problem(5, format!("{at}: its header does not stand before it in its segment"));
-        }
-        let name = self.streams.get(&head.stream).map(|s| &s.name);
-        match described.streams.get(&head.stream) {
-            None => report.problem(5, format!("{at}: its stream is not described before it in its segment")),
-            Some(body) if name.is_some_and(|name| *name != body.name) => {
-                report.problem(5, format!("{at}: its segment calls the stream {}", body.name));
-            }
-            Some(_) => {}
-        }
-    }
-}
-
-/// What a segment has described up to a record.
-#[derive(Default)]
-struct Described {
-    streams: HashMap<u64, StreamBody>,
-    headers: HashSet<(u64, HeaderId)>,
 }

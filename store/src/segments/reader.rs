@@ -64,14 +64,21 @@ impl Reader {
         if (bytes.len() as u64) < end - place.offset {
             return Err(corrupt(format!("the segment ends after {} of {} bytes", bytes.len(), end - place.offset)));
         }
-        let head = Head::decode(&bytes).map_err(|e| corrupt(e.to_string()))?;
-        if head.kind != RecordKind::Fragment || head.stream != stream || head.meta() != *meta {
-            return Err(corrupt("another record stands there".to_owned()));
-        }
+        let damaged = match Head::decode(&bytes) {
+            Ok(head) if head.kind == RecordKind::Fragment && head.stream == stream && head.meta() == *meta => None,
+            Ok(_) => return Err(corrupt("another record stands there".to_owned())),
+            // The catalog knows its length and checksum too: what stands behind a damaged head is told by those.
+            Err(e) => Some(e),
+        };
         let payload = bytes.slice(HEAD_LEN..);
         let crc = crc32c::crc32c(&payload);
         if crc != meta.crc32c {
-            return Err(corrupt(format!("checksum {crc:08x} where {:08x} was written", meta.crc32c)));
+            let head = damaged.map_or_else(String::new, |e| format!("{e}; "));
+            return Err(corrupt(format!("{head}checksum {crc:08x} where {:08x} was written", meta.crc32c)));
+        }
+        if let Some(error) = damaged {
+            metrics::counter!("vidicon_damaged_heads_total").increment(1);
+            tracing::warn!(stream = what, number = %meta.number, %place, %error, "the head of a record is damaged; its fragment is whole");
         }
         Ok(payload)
     }

@@ -92,6 +92,11 @@ impl FileHeader {
         out
     }
 
+    /// A header of which one byte is damaged, as it was.
+    pub(crate) fn mend(bytes: &[u8]) -> Option<FileHeader> {
+        mend::<FILE_HEADER_LEN, _>(bytes, FileHeader::decode)
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<FileHeader, FormatError> {
         let bytes: &[u8; FILE_HEADER_LEN] = head_of(bytes)?;
         if bytes[..8] != FILE_MAGIC {
@@ -261,6 +266,11 @@ impl Head {
         out
     }
 
+    /// A head of which one byte is damaged, as it was.
+    pub(crate) fn mend(bytes: &[u8]) -> Option<Head> {
+        mend::<HEAD_LEN, _>(bytes, Head::decode)
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Head, FormatError> {
         let bytes: &[u8; HEAD_LEN] = head_of(bytes)?;
         if bytes[..4] != RECORD_MAGIC {
@@ -314,6 +324,31 @@ impl Head {
         Ok(head)
     }
 
+    /// The payload of a header or of the description of a stream, of which one byte is damaged, as it was. Not for fragments: among so
+    /// many bytes the checksum would often fit a wrong one. Here what was damaged must also be the header of its id, or a description.
+    pub(crate) fn mend_payload(&self, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+        const MOST: usize = 4096;
+        if bytes.len() > MOST {
+            return None;
+        }
+        let fits = |bytes: &[u8]| match self.kind {
+            RecordKind::Header => HeaderId::of(bytes) == self.header,
+            RecordKind::Stream => StreamBody::decode(bytes).is_ok(),
+            _ => false,
+        };
+        for at in 0..bytes.len() {
+            let written = bytes[at];
+            for other in (0..=255u8).filter(|other| *other != written) {
+                bytes[at] = other;
+                if crc32c::crc32c(&bytes) == self.payload_crc && fits(&bytes) {
+                    return Some(bytes);
+                }
+            }
+            bytes[at] = written;
+        }
+        None
+    }
+
     /// Bytes from the start of this record to the start of the next.
     pub(crate) fn record_len(&self) -> u64 {
         record_len(self.payload_len)
@@ -347,6 +382,27 @@ impl StreamBody {
     pub(crate) fn decode(bytes: &[u8]) -> Result<StreamBody, FormatError> {
         serde_json::from_slice(bytes).map_err(|_| FormatError::Field("stream description"))
     }
+}
+
+/// What these bytes say when exactly one of them is not what was written. Only for places where a head is known to stand: the checksum,
+/// the magic bytes and the fields of 68 bytes leave no room for a chance hit, and of two readings neither is believed.
+fn mend<const N: usize, T>(bytes: &[u8], decode: impl Fn(&[u8]) -> Result<T, FormatError>) -> Option<T> {
+    let mut bytes: [u8; N] = *bytes.first_chunk()?;
+    let mut found = None;
+    for at in 0..N {
+        let written = bytes[at];
+        for other in (0..=255u8).filter(|other| *other != written) {
+            bytes[at] = other;
+            if let Ok(read) = decode(&bytes) {
+                if found.is_some() {
+                    return None;
+                }
+                found = Some(read);
+            }
+        }
+        bytes[at] = written;
+    }
+    found
 }
 
 fn head_of<const N: usize>(bytes: &[u8]) -> Result<&[u8; N], FormatError> {

@@ -38,6 +38,8 @@ pub(crate) struct Scan {
     file: BufReader<Box<dyn Source>>,
     /// What the file says of itself.
     pub(crate) header: FileHeader,
+    /// One byte of that is damaged on the disk.
+    pub(crate) header_is_damaged: bool,
     /// Just after the last complete record.
     pub(crate) at: u64,
     /// Length of the file when the walk began.
@@ -58,12 +60,18 @@ impl Scan {
 
     /// The same of `len` bytes that lie elsewhere.
     pub(crate) fn of(source: Box<dyn Source>, len: u64, read_fragments: bool) -> io::Result<Result<Scan, FormatError>> {
-        let mut file = BufReader::with_capacity(1 << 18, source);
+        // Heads alone lie far apart: each look would fill the buffer anew.
+        let mut file = BufReader::with_capacity(if read_fragments { 1 << 18 } else { 4096 }, source);
         let mut bytes = Vec::with_capacity(FILE_HEADER_LEN);
         (&mut file).take(FILE_HEADER_LEN as u64).read_to_end(&mut bytes)?;
-        Ok(FileHeader::decode(&bytes).map(|header| Scan {
+        let decoded = match FileHeader::decode(&bytes) {
+            Ok(header) => Ok((header, false)),
+            Err(e) => FileHeader::mend(&bytes).map(|header| (header, true)).ok_or(e),
+        };
+        Ok(decoded.map(|(header, header_is_damaged)| Scan {
             file,
             header,
+            header_is_damaged,
             at: FILE_HEADER_LEN as u64,
             len,
             read_fragments,
@@ -96,17 +104,67 @@ impl Scan {
         }
     }
 
-    /// After [`Self::next`] ended at a wrong payload checksum: goes on behind that record if it is a fragment, whose head is sound
-    /// and says where the next one starts.
+    /// After [`Self::next`] ended at a wrong payload checksum: goes on behind that record, whose head is sound and says where the next
+    /// one starts. Gives the record without its payload, or, where that describes a stream or a header and one byte of it is damaged, with
+    /// the payload as it was.
     pub(crate) fn pass_over(&mut self) -> io::Result<Option<Entry>> {
         if self.end != Some(End::Torn(FormatError::PayloadChecksum)) {
             return Ok(None);
         }
-        self.seek(self.at)?;
-        let reads = std::mem::replace(&mut self.read_fragments, false);
-        let passed = self.next();
-        self.read_fragments = reads;
-        passed
+        let at = self.at;
+        let Ok(head) = Head::decode(&self.bytes_at(at, HEAD_LEN)?) else { return Ok(None) };
+        let mended = match head.kind {
+            RecordKind::Fragment => None,
+            _ => head.mend_payload(self.bytes_at(at + HEAD_LEN as u64, head.payload_len as usize)?),
+        };
+        self.seek(at + head.record_len())?;
+        Ok(Some(Entry { offset: at, head, payload: mended.unwrap_or_default() }))
+    }
+
+    /// After [`Self::next`] ended at a damaged head: reads the record as it was, if one byte of its head is damaged and its payload is
+    /// whole, and goes on behind it.
+    pub(crate) fn mend(&mut self) -> io::Result<Option<Entry>> {
+        if !matches!(self.end, Some(End::Torn(FormatError::Magic | FormatError::HeadChecksum | FormatError::Field(_))))
+        {
+            return Ok(None);
+        }
+        let at = self.at;
+        let Some(head) = Head::mend(&self.bytes_at(at, HEAD_LEN)?) else { return Ok(None) };
+        if self.len - at < head.record_len() || self.payload_crc(at, head.payload_len)? != Some(head.payload_crc) {
+            return Ok(None);
+        }
+        let payload = match head.kind {
+            RecordKind::Fragment => Vec::new(),
+            _ => self.bytes_at(at + HEAD_LEN as u64, head.payload_len as usize)?,
+        };
+        self.seek(at + head.record_len())?;
+        Ok(Some(Entry { offset: at, head, payload }))
+    }
+
+    /// The checksum of what stands behind a head at `offset`; `None` if the file ends before. The walk stands elsewhere afterwards:
+    /// [`Self::seek`] comes next.
+    pub(crate) fn payload_crc(&mut self, offset: u64, payload_len: u32) -> io::Result<Option<u32>> {
+        let start = offset.saturating_add(HEAD_LEN as u64);
+        let mut left = u64::from(payload_len);
+        if start.saturating_add(left) > self.len {
+            return Ok(None);
+        }
+        self.file.seek(SeekFrom::Start(start))?;
+        let (mut crc, mut buffer) = (0, vec![0; 1 << 16]);
+        while left > 0 {
+            let part = &mut buffer[..left.min(1 << 16) as usize];
+            self.file.read_exact(part)?;
+            crc = crc32c::crc32c_append(crc, part);
+            left -= part.len() as u64;
+        }
+        Ok(Some(crc))
+    }
+
+    fn bytes_at(&mut self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.file.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Why [`Self::next`] gave `None`.

@@ -1,6 +1,7 @@
 //! Synthetic media for the tests of the store.
 #![allow(dead_code, clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+pub mod damage;
 pub mod kill;
 pub mod sent;
 

@@ -77,7 +77,8 @@ export type Cause =
   | "packet_loss"
   | "overload"
   | "fragment_too_long"
-  | "producer_pause";
+  | "producer_pause"
+  | "damaged";
 
 export interface Span {
   start: Millis;

@@ -116,6 +116,7 @@ const CAUSES: Record<Cause, string> = {
   overload: "the server was overloaded",
   fragment_too_long: "no key frame came in time",
   producer_pause: "the camera paused",
+  damaged: "what was recorded is damaged",
 };
 
 /** Why nothing is recorded, as the end of a sentence. */
