@@ -361,7 +361,7 @@ mod tests {
             let old = of_version(&path, store, version);
             old.execute_batch(
                 "INSERT INTO streams (name, retention_hours, created_at, counter_limit) VALUES ('gate', 24, 5, 3000);
-                 INSERT INTO segments VALUES (1, 0, 640, 1, 0, 1);
+                 INSERT INTO segments (id, created_at, ends, closed, deletions, rows) VALUES (1, 0, 640, 1, 0, 1);
                  INSERT INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header,
                      segment, place) VALUES (1, 2001, 10, 11, 12, 1000, 99, 25, 7, 3, 1, 64);
                  INSERT INTO deliveries (alert, target, state, attempts, created_at, next_at) VALUES ('a', 'hook', 'pending', 3, 1, 2);",
