@@ -4,7 +4,7 @@
 use crate::budget::Charge;
 use crate::catalog::ranges::DeletedRange;
 use crate::catalog::{Catalog, fragments, segments};
-use crate::faults::Faults;
+use crate::faults::{self, Faults};
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
@@ -37,8 +37,8 @@ pub(crate) struct Sealed {
 /// What the commit thread is given.
 pub(crate) enum Work {
     Fragment(Sealed),
-    /// A stream was deleted; its id.
-    Deleted(u64),
+    /// A stream was deleted; its id. Told when that stands in the log, and dropped where it is to be noted with the next group.
+    Deleted(u64, Option<oneshot::Sender<()>>),
     DeletedRange(RangeDeletion),
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Committer {
     pub(crate) faults: Arc<Faults>,
     pub(crate) interval: Duration,
     pub(crate) group_bytes: u64,
-    /// Streams whose deletion was in a group that failed; noted with the next one, so that a rebuild does not bring them back.
+    /// Streams whose deletion was in a group that failed, or may not have come to the log before the last stop; noted with the next one, so that a rebuild does not bring them back.
     pub(crate) unnoted: BTreeSet<u64>,
     /// See [`Queue::closing`].
     pub(crate) closing: Arc<AtomicU64>,
@@ -116,6 +116,10 @@ impl Committer {
     }
 
     fn run(mut self) {
+        if !self.unnoted.is_empty() {
+            // A kill came between the catalog's transaction and the log.
+            self.commit(Vec::new());
+        }
         loop {
             match self.work.recv_timeout(LOOK) {
                 Ok(first) => {
@@ -152,7 +156,7 @@ impl Committer {
     fn gather(&self, first: Work) -> Vec<Work> {
         let deadline = match &first {
             Work::Fragment(sealed) => sealed.at + self.interval,
-            Work::Deleted(_) | Work::DeletedRange(_) => Instant::now() + self.interval,
+            Work::Deleted(..) | Work::DeletedRange(_) => Instant::now() + self.interval,
         };
         let mut bytes = size(&first);
         let mut group = vec![first];
@@ -170,7 +174,7 @@ impl Committer {
 
     fn commit(&mut self, group: Vec<Work>) {
         // A fragment of a stream that was deleted meanwhile has no place to go.
-        let mut kept: Vec<Work> = self.unnoted.iter().copied().map(Work::Deleted).collect();
+        let mut kept: Vec<Work> = self.unnoted.iter().map(|stream| Work::Deleted(*stream, None)).collect();
         for work in group {
             match work {
                 Work::Fragment(sealed) if sealed.stream.is_closed() => {
@@ -190,7 +194,7 @@ impl Committer {
             .iter()
             .map(|work| match work {
                 Work::Fragment(sealed) => Some(sealed.stream.describe()),
-                Work::Deleted(_) | Work::DeletedRange(_) => None,
+                Work::Deleted(..) | Work::DeletedRange(_) => None,
             })
             .collect();
         let items: Vec<Item<'_>> = kept
@@ -203,7 +207,7 @@ impl Committer {
                     counter_limit: *counter_limit,
                     fragment: &sealed.fragment,
                 },
-                (Work::Deleted(stream), _) => Item::Deleted { stream: *stream },
+                (Work::Deleted(stream, _), _) => Item::Deleted { stream: *stream },
                 (Work::DeletedRange(deletion), _) => {
                     Item::DeletedRange { stream: deletion.stream.id(), range: deletion.range }
                 }
@@ -218,6 +222,7 @@ impl Committer {
         drop(items);
         match self.record(&kept, &places) {
             Ok(outcomes) => {
+                faults::step("catalog.committed");
                 self.log.recorded();
                 self.unnoted.clear();
                 self.finish(kept, outcomes);
@@ -246,7 +251,7 @@ impl Committer {
         for work in group {
             match work {
                 Work::Fragment(sealed) => sealed.fail(error),
-                Work::Deleted(stream) => {
+                Work::Deleted(stream, _) => {
                     self.unnoted.insert(stream);
                 }
                 Work::DeletedRange(deletion) => {
@@ -264,13 +269,13 @@ impl Committer {
                 place: *place,
                 header: sealed.fragment.header.bytes.clone(),
             }),
-            Work::Deleted(_) | Work::DeletedRange(_) => None,
+            Work::Deleted(..) | Work::DeletedRange(_) => None,
         });
         let notify: BTreeMap<usize, Arc<Notify>> = group
             .iter()
             .filter_map(|work| match work {
                 Work::Fragment(sealed) => Some(sealed.notify.clone()),
-                Work::Deleted(_) | Work::DeletedRange(_) => None,
+                Work::Deleted(..) | Work::DeletedRange(_) => None,
             })
             .enumerate()
             .filter_map(|(row, notify)| Some((row, notify?)))
@@ -279,7 +284,7 @@ impl Committer {
             Work::DeletedRange(RangeDeletion { stream, id, range, .. }) => {
                 Some((Some(*id), DeletedRange { stream: stream.id(), range: *range, place: *place }))
             }
-            Work::Deleted(_) | Work::Fragment(_) => None,
+            Work::Deleted(..) | Work::Fragment(_) => None,
         });
         let group = fragments::Group {
             segments: self.log.unrecorded().clone(),
@@ -298,7 +303,10 @@ impl Committer {
         for work in group {
             let sealed = match work {
                 Work::Fragment(sealed) => sealed,
-                Work::Deleted(_) => continue,
+                Work::Deleted(_, noted) => {
+                    noted.map(|noted| noted.send(()));
+                    continue;
+                }
                 Work::DeletedRange(deletion) => {
                     // In the order of the log: what comes after it in the group stays.
                     deletion.stream.forget_range(deletion.range);
@@ -316,6 +324,7 @@ impl Committer {
                     drop(charge);
                     let _ = self.notices.send(Notice::Persisted(stream.name().clone(), meta.clone()));
                     let _ = durable.send(Ok(meta));
+                    faults::step("commit.told");
                 }
                 Err(error) => sealed.fail(&error),
             }
@@ -341,6 +350,6 @@ impl Sealed {
 fn size(work: &Work) -> u64 {
     match work {
         Work::Fragment(sealed) => u64::from(sealed.fragment.meta.bytes),
-        Work::Deleted(_) | Work::DeletedRange(_) => 0,
+        Work::Deleted(..) | Work::DeletedRange(_) => 0,
     }
 }

@@ -3,7 +3,7 @@
 use crate::catalog::ranges;
 use crate::commit::{RangeDeletion, Work};
 use crate::state::StreamState;
-use crate::{Deleted, Error, Kind, Range};
+use crate::{Deleted, Error, Kind, Range, faults};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -67,6 +67,7 @@ async fn run(stream: &Arc<StreamState>, id: i64, range: Range) -> Result<Deleted
     let work = Work::DeletedRange(RangeDeletion { stream: stream.clone(), id, range, done });
     stream.shared.queue.push(work).map_err(|_| stopped())?;
     answer.await.map_err(|_| stopped())??;
+    faults::step("range.noted");
     let mut all = Deleted::default();
     loop {
         let (now, of) = (stream.now(), stream.clone());

@@ -1,7 +1,7 @@
 //! The data folder: its format file, its lock, its paths and their permissions.
 
 use crate::segments::shelf::Shelf;
-use crate::{Error, Kind};
+use crate::{Error, Kind, faults};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -37,10 +37,19 @@ impl Folder {
         let failed = |what: &str, e: io::Error| {
             Error::new(Kind::Unavailable, format!("data folder {}: {what}", root.display())).with_source(e)
         };
+        let missing: Vec<&Path> = root.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
         DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| failed("it cannot be made", e))?;
+        for made in &missing {
+            // Its name in the folder above must outlast a power cut as well.
+            sync_above(made).map_err(|e| failed("the folder above it cannot be synced", e))?;
+        }
         if !root.join("format").exists() {
             let entries = std::fs::read_dir(root).map_err(|e| failed("it cannot be read", e))?;
             let foreign = entries.flatten().map(|e| e.file_name()).find(|n| !OURS.iter().any(|ours| n == ours));
+            if missing.is_empty() {
+                // A start that was cut short may have made it. One that somebody else made may stand where this program cannot read.
+                let _ = sync_above(root);
+            }
             if let Some(name) = foreign {
                 let message =
                     format!("{} is no data folder: it has no `format` file, but it holds {name:?}", root.display());
@@ -154,9 +163,16 @@ fn write_format(root: &Path) -> io::Result<Uuid> {
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    faults::step("folder.format");
     std::fs::rename(&new, root.join("format"))?;
     sync_dir(root)?;
+    faults::step("folder.named");
     Ok(store)
+}
+
+fn sync_above(path: &Path) -> io::Result<()> {
+    let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_dir(above)
 }
 
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {

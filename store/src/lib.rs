@@ -50,6 +50,8 @@ mod verbatim;
 mod writer;
 
 pub use error::{Error, Kind};
+#[doc(hidden)]
+pub use faults::POINTS as FAIL_POINTS;
 pub use follow::{Followed, Follower, LiveFragment, LiveFrame};
 pub use segments::record::{FormatError, fuzz as fuzz_record};
 pub use store_impl::{Clock, Config, Notice, Store};

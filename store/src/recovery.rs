@@ -13,7 +13,7 @@ use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody, VERSION};
 use crate::segments::scan::{End, Scan};
 use crate::segments::shelf::Shelf;
 use crate::segments::writer::SegmentState;
-use crate::{Error, Kind};
+use crate::{Error, Kind, faults};
 use bytes::Bytes;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
@@ -78,6 +78,12 @@ fn mend(
                 Some(_) => {
                     tracing::error!(segment = id, %why, "an open segment is damaged at its head; nothing is appended to it")
                 }
+                None if shelf.remove_cut_short(id).map_err(io)? => {
+                    tracing::warn!(
+                        segment = id,
+                        "a segment whose making was cut short is removed; nothing was in it yet"
+                    );
+                }
                 None => {
                     tracing::warn!(file = %shelf.name(id), %why, "a file that is no segment of this store is left alone")
                 }
@@ -99,6 +105,7 @@ fn mend(
     let Found { rows, described, deleted, ranges } = adoptable(c, &mut scan, id).map_err(io)?;
     let deletions = !deleted.is_empty() || !ranges.is_empty() || known.is_some_and(|state| state.deletions);
     let end = scan.at;
+    faults::step("recovery.found");
     match shelf {
         Shelf::Folder(segments) => {
             let file = OpenOptions::new().write(true).open(crate::segments::path(segments, id)).map_err(io)?;
@@ -106,17 +113,20 @@ fn mend(
                 let End::Torn(why) = scan.end() else { unreachable!("a walk that ends before the file does is torn") };
                 tracing::warn!(segment = id, at = end, bytes = scan.len - end, %why, "an incomplete end of a segment is cut off");
                 file.set_len(end).map_err(io)?;
+                faults::step("recovery.cut");
             }
             // Adopted bytes may not have been synced when the process ended.
             file.sync_all().and_then(|()| sync_dir(segments)).map_err(io)?;
         }
     }
+    faults::step("recovery.synced");
     let state = SegmentState { created_at: scan.header.created_at, end, closed: false, deletions };
     let count = rows.len();
     adopt_streams(c, &rows, &described)?;
     let deleted_ranges = ranges.into_iter().map(|range| (None, range)).collect();
     let group = Group { segments: BTreeMap::from([(id, state.clone())]), rows, deleted: deleted_ranges };
     let outcomes = fragments::commit(c, &group)?;
+    faults::step("recovery.adopted");
     rewrites::set_generation(c, id, scan.header.generation)?;
     for (row, outcome) in group.rows.iter().zip(outcomes) {
         if let Err(error) = outcome {

@@ -13,7 +13,7 @@ use crate::reserve::Reserve;
 use crate::rewrite::Rewriter;
 use crate::segments::shelf::Shelf;
 use crate::state::{Shared, StreamState, Streams};
-use crate::{Error, Kind, Range};
+use crate::{Error, Kind, Range, faults};
 use media::UnixMillis;
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const NOTIFICATION_HOURS: u32 = 7 * 24;
 /// How long a stream without an archive keeps its fragments, for those that watch live: as long as the cloud does.
 const LIVE_MS: i64 = 5 * 60_000;
+
+/// Segments that are removed with one sync of their folder.
+const UNLINKED_AT_ONCE: usize = 64;
 
 /// What the sweeper works on.
 pub(crate) struct Sweeper {
@@ -278,18 +281,23 @@ impl Sweeper {
         let mut freed = 0;
         let dead = self.catalog().read(|c| segments::dead(c)).await?;
         let _places = self.rewriter.places.lock().await;
-        for segment in dead {
-            // First the segment, then its row: a stop in between leaves a row without a segment, which the next sweep takes.
-            if self.shelf.remove(&[segment.id]).await.is_empty() {
-                continue;
+        // In parts, so that a long list holds nothing up: first the segments, then their rows. A stop in between leaves rows without
+        // a segment, which the next sweep takes.
+        for part in dead.chunks(UNLINKED_AT_ONCE) {
+            faults::step("segment.unlink");
+            let gone = self.shelf.remove(&part.iter().map(|segment| segment.id).collect::<Vec<_>>()).await;
+            faults::step("segment.unlinked");
+            for segment in part.iter().filter(|segment| gone.contains(&segment.id)) {
+                let id = segment.id;
+                self.write(move |c| segments::remove(c, id)).await?;
+                faults::step("segment.forget");
+                tracing::info!(
+                    segment = id,
+                    bytes = segment.state.end,
+                    "segment removed: none of its fragments is kept"
+                );
+                freed += segment.state.end;
             }
-            self.write(move |c| segments::remove(c, segment.id)).await?;
-            tracing::info!(
-                segment = segment.id,
-                bytes = segment.state.end,
-                "segment removed: none of its fragments is kept"
-            );
-            freed += segment.state.end;
         }
         let begun = self.shared.usage.begin_count();
         let (count, bytes) = self.catalog().read(|c| Ok((segments::count(c)?, segments::bytes(c)?))).await?;

@@ -188,10 +188,16 @@ impl Rewriter {
     /// Steps 2 to 4. After an error before the transaction the new file is of no use; after it a start, or the next try, moves it.
     async fn put_in_place(&self, folder: &Path, row: Row, copied: copy::Copied) -> Result<(), Error> {
         let _places = self.places.lock().await;
-        let (data, faults) = (self.data.clone(), self.faults.clone());
+        let (data, faults, segments) = (self.data.clone(), self.faults.clone(), folder.to_owned());
         let rewritten = self.shared.catalog.read(|c| rewrites::count(c)).await? + 1;
         blocking(move || {
-            faults.check("rewrite.note").and_then(|()| write_count(&data, rewritten)).map_err(Error::of_disk)
+            // The name of the new file too: rows that point into it may be all that a power cut leaves.
+            let note = || {
+                faults.check("rewrite.note")?;
+                sync_dir(&segments)?;
+                write_count(&data, rewritten)
+            };
+            note().map_err(Error::of_disk)
         })
         .await?;
         self.faults.check("rewrite.commit").map_err(Error::of_disk)?;

@@ -17,16 +17,15 @@ use crate::segments::writer::LogWriter;
 use crate::state::{Shared, StreamState, Streams};
 use crate::stream::Stream;
 use crate::tail::Tail;
-use crate::{Error, Kind, documents, recovery, tasks};
+use crate::{Error, Kind, documents, faults, recovery, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -181,6 +180,7 @@ impl Store {
         let catalog = inner.shared.catalog.clone();
         let joined = tokio::task::spawn_blocking(move || {
             let ended = committer.is_none_or(|thread| thread.join().is_ok());
+            faults::step("store.stopping");
             catalog.stop();
             ended
         });
@@ -234,7 +234,9 @@ impl Store {
         let create = async move {
             let with_body = body.is_some();
             let catalog = &inner.shared.catalog;
+            faults::step("stream.create");
             let row = catalog.write(move |c| streams::create(c, &name, retention, now, body)).await?;
+            faults::step("stream.created");
             let state = inner.add(row, Recorded::default());
             let _ = inner.notices.send(Notice::Streams);
             if with_body {
@@ -336,17 +338,22 @@ impl Store {
                     streams::delete(c, id)
                 })
                 .await?;
-            let mut streams = inner.streams.write().unwrap_or_else(|e| e.into_inner());
-            // Another may have come under its name since the catalog let go of it.
-            if streams.get(&name).is_some_and(|there| Arc::ptr_eq(there, &state)) {
-                streams.remove(&name);
+            faults::step("stream.deleted");
+            {
+                let mut streams = inner.streams.write().unwrap_or_else(|e| e.into_inner());
+                // Another may have come under its name since the catalog let go of it.
+                if streams.get(&name).is_some_and(|there| Arc::ptr_eq(there, &state)) {
+                    streams.remove(&name);
+                }
             }
-            drop(streams);
             state.close();
-            let _ = inner.shared.queue.push(Work::Deleted(id));
+            let (noting, noted) = oneshot::channel();
+            let _ = inner.shared.queue.push(Work::Deleted(id, Some(noting)));
             inner.sweep_now.notify_one();
             let _ = inner.notices.send(Notice::Streams);
             let _ = inner.notices.send(Notice::Documents(documents::STREAM));
+            // In the log too, so that a catalog made anew from it does not bring the stream back.
+            let _ = noted.await;
             Ok(())
         };
         detached(delete).await
@@ -414,6 +421,7 @@ impl Opened {
         let segments = Arc::new(AtomicU64::new(segments::count(&connection)?));
         let usage = segments::bytes(&connection)?;
         let usage = Usage::new(&config, usage.0, usage.1);
+        let unnoted = streams::deleted(&connection)?;
         drop(connection);
 
         let catalog = Catalog::open(&folder.catalog(), folder.store, &folder)?;
@@ -437,7 +445,7 @@ impl Opened {
             faults: faults.clone(),
             interval: Duration::from_millis(config.commit_interval_ms),
             group_bytes: config.commit_bytes,
-            unnoted: BTreeSet::new(),
+            unnoted,
             closing: queue.closing.clone(),
         };
         let committer = committer.start(folder.clone())?;

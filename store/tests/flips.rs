@@ -44,7 +44,7 @@ async fn one_byte_anywhere_in_a_segment() {
     let written = Written::new(&whole, 8).await;
     let all = written.metas.len();
     let len = fs::metadata(segment(&whole)).unwrap().len() as usize;
-    let mut random = kill::random();
+    let mut random = random();
     for round in 0..ROUNDS {
         copy(&whole, &here);
         // Every byte of the first records in turn would be too many; heads are a tenth of the bytes.
@@ -75,7 +75,7 @@ async fn many_bytes_at_once_in_a_segment() {
     let (whole, here) = (dir.path().join("whole"), dir.path().join("here"));
     let written = Written::new(&whole, 8).await;
     let len = fs::metadata(segment(&whole)).unwrap().len() as usize;
-    let mut random = kill::random();
+    let mut random = random();
     for round in 0..ROUNDS / 2 {
         copy(&whole, &here);
         // A run of garbage: it reaches into two records at most.
@@ -99,7 +99,7 @@ async fn one_byte_anywhere_in_the_catalog() {
     let pages = fs::read(whole.join("catalog.sqlite")).unwrap();
     // Empty parts of pages say nothing.
     let used: Vec<usize> = (0..pages.len()).filter(|at| pages[*at] != 0).collect();
-    let mut random = kill::random();
+    let mut random = random();
     for round in 0..ROUNDS {
         copy(&whole, &here);
         let (at, mask) = (used[random() as usize % used.len()], (random() % 255 + 1) as u8);

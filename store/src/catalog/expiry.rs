@@ -3,7 +3,7 @@
 use super::fragments::BATCH;
 use super::segments::{Gone, RECORD_BYTES};
 use super::{db, notifications, segments, streams};
-use crate::Error;
+use crate::{Error, faults};
 use media::UnixMillis;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
@@ -124,7 +124,9 @@ pub(crate) fn take(
         let sql = format!("DELETE FROM fragments WHERE stream = ?1 AND counter > ?2 AND counter <= ?3 AND NOT {HELD}");
         tx.prepare_cached(&sql).map_err(db)?.execute(params![stream, after, taken.last]).map_err(db)?;
         account(&tx, stream, per_segment, Gone::Expired(now))?;
+        faults::step("expiry.rows");
         tx.commit().map_err(db)?;
+        faults::step("expiry.gone");
     }
     Ok(Some(taken))
 }

@@ -8,7 +8,7 @@ use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::record::record_len;
 use crate::segments::writer::SegmentState;
-use crate::{Error, Kind, Position, Range};
+use crate::{Error, Kind, Position, Range, faults};
 use bytes::Bytes;
 use media::{Cause, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -76,6 +76,7 @@ pub(crate) fn commit_and_notify(
 ) -> Result<Vec<Result<(), Error>>, Error> {
     let tx = c.transaction().map_err(db)?;
     let outcomes = add_and_notify(&tx, group, notify, now)?;
+    faults::step("catalog.committing");
     tx.commit().map_err(db)?;
     Ok(outcomes)
 }

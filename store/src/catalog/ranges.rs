@@ -8,7 +8,7 @@ use super::segments::Gone;
 use super::{alerts, db, detections, expiry};
 use crate::segments::reader::Place;
 use crate::segments::record::record_len;
-use crate::{Deleted, Error, Range};
+use crate::{Deleted, Error, Range, faults};
 use media::UnixMillis;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -131,6 +131,7 @@ fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange, now: Uni
     if !more {
         super::quarantine::delete_in(&tx, *stream, *range)?;
         tx.execute("DELETE FROM deleted_ranges WHERE id = ?1", [id]).map_err(db)?;
+        faults::step("range.rows");
     }
     tx.commit().map_err(db)?;
     Ok(Swept { deleted: gone, freed: Some((*stream, freed)), more })

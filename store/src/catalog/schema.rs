@@ -1,7 +1,7 @@
 //! The catalog's tables and their version.
 
 use super::db;
-use crate::{Error, Kind};
+use crate::{Error, Kind, faults};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -318,7 +318,10 @@ fn create(connection: &mut Connection, store: Uuid) -> Result<(), Error> {
     steps(&tx, 0)?;
     tx.execute("INSERT INTO store (key, value) VALUES ('uuid', ?1), ('secret', ?2)", params![store.as_bytes(), secret])
         .map_err(db)?;
-    tx.commit().map_err(db)
+    faults::step("catalog.create");
+    tx.commit().map_err(db)?;
+    faults::step("catalog.created");
+    Ok(())
 }
 
 /// The secret that was made with the catalog.

@@ -4,9 +4,10 @@ use super::db;
 use crate::documents::{Change, Expect, STREAM};
 use crate::quota::{AtQuota, StreamQuota};
 use crate::segments::record::StreamBody;
-use crate::{Error, Kind, StreamInfo};
+use crate::{Error, Kind, StreamInfo, faults};
 use media::{HeaderId, StreamName, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeSet;
 
 /// Counters are set aside in blocks of so many.
 pub(crate) const BLOCK: u64 = 1000;
@@ -97,6 +98,12 @@ pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
     tx.commit().map_err(db)
 }
 
+/// Streams that were deleted and whose rows are not all gone yet.
+pub(crate) fn deleted(c: &Connection) -> Result<BTreeSet<u64>, Error> {
+    let mut statement = c.prepare("SELECT id FROM deleted_streams").map_err(db)?;
+    statement.query_map([], |r| r.get(0)).map_err(db)?.collect::<Result<_, _>>().map_err(db)
+}
+
 /// Sets a stream's retention.
 pub(crate) fn set_retention(c: &Connection, id: u64, hours: Option<u32>) -> Result<(), Error> {
     match c.execute("UPDATE streams SET retention_hours = ?2 WHERE id = ?1", params![id, hours]).map_err(db)? {
@@ -134,6 +141,7 @@ pub(crate) fn set_quota(c: &Connection, id: u64, quota: &StreamQuota) -> Result<
 
 /// Raises the limit of counters, never lowers it.
 pub(crate) fn reserve(c: &Connection, id: u64, counter_limit: u64) -> Result<(), Error> {
+    faults::step("numbers.reserve");
     let mut statement =
         c.prepare_cached("UPDATE streams SET counter_limit = max(counter_limit, ?2) WHERE id = ?1").map_err(db)?;
     statement.execute(params![id, counter_limit]).map_err(db)?;

@@ -10,7 +10,7 @@
 //! Where the file system does not say how it wants direct writes aligned (before Linux 6.1; tmpfs, ZFS and others at any time),
 //! or refuses one, everything goes through the page cache.
 
-use crate::faults::Faults;
+use crate::faults::{self, Faults};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions};
@@ -63,6 +63,10 @@ impl Tail {
         stage: &mut Stage,
         faults: &Faults,
     ) -> Result<(), Failure> {
+        faults::torn("segment.torn", || {
+            self.file.write_all_at(&parts.concat()[..parts.iter().map(Bytes::len).sum::<usize>() / 2], at)
+        })
+        .map_err(Failure::Write)?;
         let mut parts = Parts::new(parts);
         let head = (BLOCK - (at % BLOCK as u64) as usize) % BLOCK;
         if self.direct.is_some() && parts.left >= DIRECT_FROM + head {

@@ -3,10 +3,12 @@
 //! What belongs here: the one seam through which recovery, retention, check and rebuild list, walk and remove segments. What does
 //! not: appending (the folder's [`super::writer`]), and reading single fragments ([`super::reader`]).
 
-use super::record::FormatError;
+use super::record::{FILE_HEADER_LEN, FileHeader, FormatError};
 use super::scan::Scan;
+use crate::folder::sync_dir;
 use crate::{Error, Kind};
 use std::io::ErrorKind::NotFound;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Where segments lie. Cheap to clone.
@@ -49,7 +51,26 @@ impl Shelf {
         }
     }
 
-    /// Removes segments, and gives those that are gone now, those included that were gone before. What cannot be removed is logged.
+    /// Removes what bears the name of a segment and is only the beginning of one, no longer than a file header and without a sound
+    /// one: the process, or the machine, ended while it was made. `false` if it is anything else. Blocks.
+    pub(crate) fn remove_cut_short(&self, id: u64) -> std::io::Result<bool> {
+        match self {
+            Shelf::Folder(folder) => {
+                let path = super::path(folder, id);
+                let mut bytes = Vec::new();
+                std::fs::File::open(&path)?.take(FILE_HEADER_LEN as u64 + 1).read_to_end(&mut bytes)?;
+                let cut_short = bytes.len() <= FILE_HEADER_LEN && FileHeader::decode(&bytes).is_err();
+                if cut_short {
+                    std::fs::remove_file(&path)?;
+                    sync_dir(folder)?;
+                }
+                Ok(cut_short)
+            }
+        }
+    }
+
+    /// Removes segments, and gives those that are gone for good now, those included that were gone before. What cannot be removed is
+    /// logged.
     pub(crate) async fn remove(&self, ids: &[u64]) -> Vec<u64> {
         match self {
             Shelf::Folder(folder) => {
@@ -64,7 +85,18 @@ impl Shelf {
                         }
                     }
                 }
-                gone
+                // Their rows go next, and no power cut may bring a file back that no row knows any more.
+                let synced = match tokio::fs::File::open(folder).await {
+                    Ok(folder) => folder.sync_all().await,
+                    Err(error) => Err(error),
+                };
+                match synced {
+                    Ok(()) => gone,
+                    Err(error) => {
+                        tracing::warn!(path = %folder.display(), %error, "removed segments are not known to be gone");
+                        Vec::new()
+                    }
+                }
             }
         }
     }

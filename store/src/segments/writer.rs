@@ -7,7 +7,7 @@
 use super::append::{self, Stage, Tail};
 use super::reader::Place;
 use super::record::{FILE_HEADER_LEN, FileHeader, HEAD_LEN, Head, StreamBody, padding, record_len};
-use crate::faults::Faults;
+use crate::faults::{self, Faults};
 use crate::{Error, Kind, Range};
 use bytes::Bytes;
 use media::{Fragment, HeaderId, UnixMillis};
@@ -145,6 +145,7 @@ impl LogWriter {
     pub(crate) fn retire(&mut self) {
         if let Some(active) = self.active.take() {
             self.unrecorded.insert(active.id, active.state(true));
+            faults::step("segment.retire");
             // Best effort: bytes behind the end are ignored by readers and by recovery of a closed segment.
             if let Err(error) = active.tail.file().set_len(active.end) {
                 tracing::warn!(segment = active.id, %error, "the end of a segment that is given up could not be cut");
@@ -214,10 +215,13 @@ impl LogWriter {
                 }
                 Err(e) => return Err(e),
             };
+            faults::step("segment.created");
             let header = FileHeader::new(self.store, id, now);
             let made = file
                 .write_all(&header.encode())
+                .inspect(|()| faults::step("segment.header"))
                 .and_then(|()| file.sync_all())
+                .inspect(|()| faults::step("segment.named"))
                 .and_then(|()| File::open(&self.folder)?.sync_all());
             if let Err(error) = made {
                 // Nothing refers to it yet, and its name must be free for the next try.

@@ -2,7 +2,6 @@
 #![allow(dead_code, clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 pub mod damage;
-pub mod kill;
 pub mod sent;
 
 use bytes::Bytes;
@@ -66,6 +65,18 @@ pub fn header(width: u32) -> Arc<Header> {
         audio: None,
     }])
     .shared()
+}
+
+/// Pseudo-random numbers whose seed is printed, so that a failure can be repeated.
+pub fn random() -> impl FnMut() -> u64 {
+    let mut seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    println!("seed {seed}");
+    move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    }
 }
 
 /// The payload of a frame: bytes that tell frames apart.
