@@ -55,6 +55,8 @@ struct Recorder {
     files: HashMap<PathBuf, u64>,
     open: HashMap<c_int, Open>,
     next: u64,
+    /// Whether the data of writes is kept.
+    keeps: bool,
 }
 
 enum Open {
@@ -88,8 +90,16 @@ fn recorder() -> MutexGuard<'static, Option<Recorder>> {
 /// Watches what happens below a folder, in which these files are, by id.
 pub fn record(root: &Path, files: HashMap<PathBuf, u64>) {
     let next = files.values().max().map_or(1, |last| last + 1);
-    *recorder() = Some(Recorder { ops: Vec::new(), files, open: HashMap::new(), next });
+    *recorder() = Some(Recorder { ops: Vec::new(), files, open: HashMap::new(), next, keeps: true });
     *ROOT.write().unwrap() = Some(root.to_owned());
+}
+
+/// Watches a folder without keeping what is written, for [`TROUBLE`].
+pub fn watch(root: &Path) {
+    record(root, HashMap::new());
+    if let Some(recorder) = recorder().as_mut() {
+        recorder.keeps = false;
+    }
 }
 
 /// Ends that; what happened.
@@ -206,7 +216,7 @@ unsafe fn do_write(fd: c_int, parts: &[iovec], at: Option<off64_t>) -> ssize_t {
         }
     };
     if let Some(recorder) = guard.as_mut()
-        && let (Some(file), true) = (recorder.file(fd), n > 0)
+        && let (Some(file), true) = (recorder.file(fd), n > 0 && recorder.keeps)
     {
         data.truncate(n as usize);
         recorder.ops.push(Op::Write { file, at: start as u64, data });
