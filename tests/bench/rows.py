@@ -7,6 +7,7 @@ import tempfile
 import time
 
 import archive_rows
+import storage_rows
 from load import ROOT, Farm, Server, Skipped, cpu_seconds, need, rss_bytes
 
 CLIP = "media/derived/cam_av_720p15_gop30_aac.mp4"
@@ -96,6 +97,15 @@ def example(package, name, *arguments):
     if last.startswith("skipped"):
         raise Skipped(last)
     return json.loads(last)
+
+
+def binary_of_example(package, name):
+    """The path of an example in release, built."""
+    built = subprocess.run(["cargo", "build", "-q", "--release", "--locked", "-p", package, "--example", name], cwd=ROOT,
+                           capture_output=True, text=True)
+    if built.returncode:
+        raise RuntimeError(built.stderr[-2000:])
+    return ROOT / "target/release/examples" / name
 
 
 def mkv_parse_rate(args):
@@ -290,4 +300,8 @@ ROWS = {
     "detect_rate_vs_ort": detect_rate_vs_ort,
     "getmedia_vs_cat": lambda _args: archive_rows.getmedia_vs_cat(example, row),
     "list_fragments_1m_p99": lambda _args: archive_rows.list_fragments_1m_p99(example, row),
+    "seek_26m_p99": lambda _args: storage_rows.seek_26m_p99(example, row),
+    "startup_after_kill": lambda _args: storage_rows.startup_after_kill(example, row, binary_of_example),
+    "read_hour_vs_disk": lambda _args: storage_rows.read_hour_vs_disk(example, row),
+    "store_local_vs_fio": lambda args: storage_rows.store_local_vs_fio(args, example, row),
 }

@@ -113,7 +113,7 @@ fn add_and_notify(
             // These concern this row alone; whatever else is wrong concerns the whole group.
             Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid | Kind::Conflict) => {
                 // Its bytes are in the segment all the same, and have to go.
-                segments::gone(&tx, row.place.segment, 0, 0, Gone::Deleted(now))?;
+                segments::gone(tx, row.place.segment, 0, 0, Gone::Deleted(now))?;
                 outcomes.push(Err(e));
             }
             Err(e) => return Err(e),

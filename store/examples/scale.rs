@@ -1,0 +1,377 @@
+//! What the bench measures of the store alone: catalogs and archives as large as it likes, and ingest beside `fio`.
+//!
+//! `cargo run --release -p vidicon-store --example scale -- COMMAND …` prints one JSON object.
+//! - `rows FOLDER STREAMS SECONDS SEGMENT_BYTES`: a catalog with a synthetic fragment of 312 KB a second of each stream, in the order in which
+//!   they would have come, and sparse segments of the size that those fragments have, where SEGMENT_BYTES is not 0.
+//! - `seek FOLDER LOOKUPS`: look-ups by time at random places, of streams in turn, and pages of ten seconds.
+//! - `record FOLDER`: prints `open`, and records until it is killed.
+//! - `open FOLDER`: how long opening takes.
+//! - `spread FOLDER CAMERAS`: lays the fragments of the only stream as if so many cameras had recorded side by side.
+//! - `read FOLDER STREAM`: reads all of a stream, in order.
+//! - `ingest FOLDER STREAMS SECONDS BYTES RATE`: fragments of BYTES on so many streams, RATE bytes a second in all, or as fast as it goes (0).
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use bytes::Bytes;
+use media::{Frame, Header, Start, Track, TrackKind, UnixMillis, mkv};
+use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use rusqlite::{Connection, params};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use store::export::Fragments;
+use store::{Config, Offer, Position, Range, Start as Begin, Store, Verbatim};
+
+const T0: i64 = 1_795_413_600_000;
+const FRAGMENT: u64 = 312_080;
+
+fn config(data: &str) -> Config {
+    Config { data: data.into(), default_retention_hours: 0, ..Config::default() }
+}
+
+fn clock() -> store::Clock {
+    Arc::new(|| UnixMillis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64))
+}
+
+async fn open(data: &str) -> Store {
+    Store::open(config(data), clock()).await.unwrap()
+}
+
+fn header() -> Arc<Header> {
+    let video = Track {
+        number: 1,
+        kind: TrackKind::Video,
+        codec_id: Track::H264.into(),
+        codec_private: Bytes::new(),
+        size: Some((1280, 720)),
+        audio: None,
+    };
+    mkv::write_header(&[video]).shared()
+}
+
+/// The start of a segment file (docs/storage.md).
+fn file_header(store: &[u8], id: u64) -> [u8; 64] {
+    let mut out = [0; 64];
+    out[..8].copy_from_slice(b"VDCNSEG\n");
+    out[8..12].copy_from_slice(&2u32.to_le_bytes());
+    out[16..32].copy_from_slice(store);
+    out[32..40].copy_from_slice(&id.to_le_bytes());
+    out[40..48].copy_from_slice(&T0.to_le_bytes());
+    let crc = crc32c::crc32c(&out[..60]);
+    out[60..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn segment(data: &str, id: u64) -> std::path::PathBuf {
+    Path::new(data).join("segments").join(format!("{id:016x}.seg"))
+}
+
+fn catalog(data: &str) -> (Connection, Vec<u8>) {
+    let c = Connection::open(Path::new(data).join("catalog.sqlite")).unwrap();
+    c.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; PRAGMA temp_store = MEMORY").unwrap();
+    let store = c.query_row("SELECT value FROM store WHERE key = 'uuid'", [], |r| r.get(0)).unwrap();
+    (c, store)
+}
+
+async fn rows(data: &str, streams: u64, seconds: u64, segment_bytes: u64) -> serde_json::Value {
+    let store = open(data).await;
+    for s in 0..streams {
+        store.create_stream(&format!("cam{s}").parse().unwrap(), None).await.unwrap();
+    }
+    store.stop().await.unwrap();
+    let (c, uuid) = catalog(data);
+    let first: u64 = c.query_row("SELECT coalesce(max(id), 0) + 1 FROM segments", [], |r| r.get(0)).unwrap();
+    let per_segment = if segment_bytes > 0 { segment_bytes / FRAGMENT } else { 800 };
+    let header = header();
+    for s in 1..=streams {
+        c.execute(
+            "INSERT INTO headers (stream, id, bytes) VALUES (?1, ?2, ?3)",
+            params![s, header.id.0 as i64, header.bytes.to_vec()],
+        )
+        .unwrap();
+    }
+    let began = Instant::now();
+    let mut i = 0;
+    while i < streams * seconds {
+        c.execute_batch("BEGIN").unwrap();
+        let mut insert = c
+            .prepare_cached(
+                "INSERT INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header,
+                     cause, segment, place, lead_bytes) VALUES (?1, ?2, ?3, ?4, ?5, 1000, ?6, 30, ?7, ?8, NULL, ?9, ?10, 0)",
+            )
+            .unwrap();
+        for i in i..(i + 200_000).min(streams * seconds) {
+            let (stream, counter) = (i % streams + 1, i / streams + 1);
+            let at = T0 + counter as i64 * 1000;
+            let (crc, random) = (i.wrapping_mul(2_654_435_761) as u32, i.wrapping_mul(40_503_777) as u32 >> 4);
+            let (segment, place) = (first + i / per_segment, 64 + i % per_segment * FRAGMENT);
+            let bytes = FRAGMENT - 80;
+            insert
+                .execute(params![stream, counter, at, at + 37, random, bytes, crc, header.id.0 as i64, segment, place])
+                .unwrap();
+        }
+        drop(insert);
+        c.execute_batch("COMMIT").unwrap();
+        i += 200_000;
+    }
+    let total = streams * seconds;
+    let segments = total.div_ceil(per_segment);
+    c.execute_batch("BEGIN").unwrap();
+    for id in first..first + segments {
+        let rows = per_segment.min(total - (id - first) * per_segment);
+        let end = 64 + rows * FRAGMENT;
+        let sql = "INSERT INTO segments (id, created_at, ends, closed, deletions, rows, live_bytes) VALUES (?1, ?2, ?3, 1, 0, ?4, ?5)";
+        c.execute(sql, params![id, T0, end, rows, rows * FRAGMENT]).unwrap();
+        if segment_bytes > 0 {
+            let file = File::create(segment(data, id)).unwrap();
+            file.write_all_at(&file_header(&uuid, id), 0).unwrap();
+            file.set_len(end).unwrap();
+        }
+    }
+    c.execute("UPDATE streams SET counter_limit = ?1, bytes = ?2", [seconds.div_ceil(1000) * 1000, seconds * FRAGMENT])
+        .unwrap();
+    c.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let bytes: u64 = c
+        .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |r| r.get(0))
+        .unwrap();
+    serde_json::json!({"rows": total, "segments": segments, "catalog_bytes": bytes, "bytes_per_fragment": bytes as f64 / total as f64,
+        "seconds": began.elapsed().as_secs_f64()})
+}
+
+fn p(times: &mut [f64], part: f64) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[((times.len() - 1) as f64 * part) as usize]
+}
+
+async fn seek(data: &str, lookups: u64) -> serde_json::Value {
+    let store = open(data).await;
+    let streams = store.streams();
+    let (mut one, mut pages) = (Vec::new(), Vec::new());
+    let mut x = 0x9e37_79b9_7f4a_7c15u64;
+    for i in 0..lookups {
+        let stream = &streams[i as usize % streams.len()];
+        let last = stream.latest(1).await.unwrap()[0].producer_start.0;
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = UnixMillis(T0 + 2000 + (x >> 11) as i64 % (last - T0 - 20_000).max(1));
+        let start = if i % 2 == 0 { Begin::ContainingProducer(at) } else { Begin::ContainingServer(at) };
+        let began = Instant::now();
+        assert!(stream.first(start).await.unwrap().is_some());
+        one.push(began.elapsed().as_secs_f64() * 1000.0);
+        let began = Instant::now();
+        let range = Range { from: at, to: at.plus(10_000) };
+        assert!(stream.fragments(range, Position::Start, 1000).await.unwrap().len() >= 10);
+        pages.push(began.elapsed().as_secs_f64() * 1000.0);
+    }
+    store.stop().await.unwrap();
+    serde_json::json!({"p50_ms": p(&mut one, 0.5), "p99_ms": p(&mut one, 0.99), "page_p99_ms": p(&mut pages, 0.99)})
+}
+
+/// Records one fragment of so many bytes; gives what its durability is waited for with.
+async fn send(
+    writer: &mut store::VerbatimWriter,
+    header: &Arc<Header>,
+    at: UnixMillis,
+    data: &Bytes,
+) -> Option<store::Durable> {
+    let frame = Frame { track: 1, time: at.to_micros(), key: true, data: data.clone() };
+    let mut cluster = mkv::ClusterWriter::new(at);
+    cluster.push(&frame).unwrap();
+    writer.begin(Start { header: header.clone(), producer_start: at, cause: None }).await.unwrap();
+    writer.frame(frame).await.unwrap();
+    let verbatim = Verbatim { cluster: cluster.finish(), duration_ms: Some(1000), ..Verbatim::default() };
+    match writer.end(verbatim).await.unwrap() {
+        Offer::Sealed(_, durable) => Some(durable),
+        _ => None,
+    }
+}
+
+async fn record(data: &str) -> serde_json::Value {
+    let store = open(data).await;
+    let name = "live".parse().unwrap();
+    let stream = match store.stream(&name) {
+        Ok(stream) => stream,
+        Err(_) => store.create_stream(&name, None).await.unwrap(),
+    };
+    println!("open");
+    let (mut writer, header, payload) = (stream.verbatim_writer(), header(), Bytes::from(vec![7; 200_000]));
+    loop {
+        send(&mut writer, &header, store.now(), &payload).await;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+fn spread(data: &str, cameras: u64) -> serde_json::Value {
+    let (c, uuid) = catalog(data);
+    let mut places = c.prepare("SELECT counter, segment, place, bytes FROM fragments ORDER BY counter").unwrap();
+    let places: Vec<(u64, u64, u64, u64)> = places
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let old: Vec<u64> = places.iter().map(|row| row.1).collect();
+    let (mut id, mut at, mut file) = (old.iter().max().unwrap() + 1, 0u64, None::<File>);
+    let mut total = 0;
+    c.execute_batch("BEGIN").unwrap();
+    for (counter, segment_id, place, bytes) in places {
+        let len = (72 + bytes).next_multiple_of(8);
+        if file.is_none() || at + len * cameras > 256 << 20 {
+            id += u64::from(file.is_some());
+            let path = segment(data, id);
+            // Blocks are set aside for all cameras, so that those of this one lie as far apart as they would.
+            let done = std::process::Command::new("fallocate").args(["-l", "268435456"]).arg(&path).status().unwrap();
+            assert!(done.success(), "fallocate");
+            let new = File::options().write(true).open(path).unwrap();
+            new.write_all_at(&file_header(&uuid, id), 0).unwrap();
+            let sql =
+                "INSERT INTO segments (id, created_at, ends, closed, deletions, rows) VALUES (?1, ?2, ?3, 1, 0, 0)";
+            c.execute(sql, params![id, T0, 256u64 << 20]).unwrap();
+            (file, at) = (Some(new), 64);
+        }
+        let mut record = vec![0; len as usize];
+        File::open(segment(data, segment_id)).unwrap().read_exact_at(&mut record, place).unwrap();
+        file.as_ref().unwrap().write_all_at(&record, at).unwrap();
+        c.execute("UPDATE fragments SET segment = ?2, place = ?3 WHERE counter = ?1", params![counter, id, at])
+            .unwrap();
+        at += len * cameras;
+        total += len;
+    }
+    c.execute_batch(
+        "UPDATE segments SET (rows, live_bytes) =
+             (SELECT count(*), coalesce(sum((bytes + 79) / 8 * 8), 0) FROM fragments WHERE segment = segments.id); COMMIT",
+    )
+    .unwrap();
+    for id in old.into_iter().collect::<std::collections::BTreeSet<_>>() {
+        c.execute("DELETE FROM segments WHERE id = ?1", [id]).unwrap();
+        std::fs::remove_file(segment(data, id)).unwrap();
+    }
+    serde_json::json!({"bytes": total})
+}
+
+async fn read(data: &str, stream: &str) -> serde_json::Value {
+    let store = open(data).await;
+    let all = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
+    let mut fragments = Fragments::new(store.stream(&stream.parse().unwrap()).unwrap(), all);
+    let (began, mut bytes, mut count) = (Instant::now(), 0u64, 0u64);
+    while let Some((_, read)) = fragments.next().await.unwrap() {
+        bytes += read.unwrap().cluster.len() as u64;
+        count += 1;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    store.stop().await.unwrap();
+    serde_json::json!({"fragments": count, "bytes": bytes, "mb_per_s": bytes as f64 / seconds / 1e6})
+}
+
+/// Counts commits, each of which syncs its segment once.
+#[derive(Default)]
+struct Commits(Arc<AtomicU64>);
+
+struct Nothing;
+
+impl CounterFn for Nothing {
+    fn increment(&self, _: u64) {}
+    fn absolute(&self, _: u64) {}
+}
+
+impl Recorder for Commits {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        match key.name() {
+            "vidicon_commits_total" => Counter::from_arc(self.0.clone()),
+            _ => Counter::from_arc(Arc::new(Nothing)),
+        }
+    }
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// Bytes that this process caused to be written to a disk.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().trim().parse().unwrap()
+}
+
+async fn ingest(data: &str, streams: u64, seconds: f64, bytes: usize, rate: u64) -> serde_json::Value {
+    let commits = Arc::new(AtomicU64::new(0));
+    metrics::set_global_recorder(Commits(commits.clone())).map_err(|_| "set twice").unwrap();
+    let store = open(data).await;
+    let payload = Bytes::from((0..bytes).map(|i| (i * 31) as u8).collect::<Vec<_>>());
+    let mut tasks = Vec::new();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let each = (rate > 0).then(|| Duration::from_secs_f64(bytes as f64 * streams as f64 / rate as f64));
+    let (began, before) = (Instant::now(), written());
+    for s in 0..streams {
+        let stream = store.create_stream(&format!("cam{s}").parse().unwrap(), None).await.unwrap();
+        let (payload, stop, header) = (payload.clone(), stop.clone(), header());
+        tasks.push(tokio::spawn(async move {
+            let (mut writer, mut waiting, mut sent) =
+                (stream.verbatim_writer(), std::collections::VecDeque::new(), 0u64);
+            let mut next = tokio::time::Instant::now()
+                + each.map_or(Duration::ZERO, |each| each.mul_f64(s as f64 / streams as f64));
+            while !stop.load(Ordering::Relaxed) {
+                if let Some(each) = each {
+                    tokio::time::sleep_until(next).await;
+                    next += each;
+                }
+                waiting.extend(send(&mut writer, &header, UnixMillis(T0 + sent as i64 * 1000), &payload).await);
+                sent += 1;
+                if waiting.len() > 64 {
+                    waiting.pop_front().unwrap().wait().await.unwrap();
+                }
+            }
+            for durable in waiting {
+                durable.wait().await.unwrap();
+            }
+            sent
+        }));
+    }
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut fragments = 0;
+    for task in tasks {
+        fragments += task.await.unwrap();
+    }
+    let took = began.elapsed().as_secs_f64();
+    let (wrote, media) = (written() - before, fragments * bytes as u64);
+    store.stop().await.unwrap();
+    let catalog: u64 = ["catalog.sqlite", "catalog.sqlite-wal"]
+        .iter()
+        .filter_map(|f| std::fs::metadata(Path::new(data).join(f)).ok())
+        .map(|m| m.len())
+        .sum();
+    serde_json::json!({"mb_per_s": media as f64 / took / 1e6, "commits_per_s": commits.load(Ordering::Relaxed) as f64 / took,
+        "media_bytes": media, "written_bytes": wrote, "amplification": wrote as f64 / media as f64, "catalog_bytes": catalog})
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let n = |text: &str| text.parse::<u64>().unwrap();
+    let said = match arguments[..] {
+        ["rows", data, streams, seconds, segment] => rows(data, n(streams), n(seconds), n(segment)).await,
+        ["seek", data, lookups] => seek(data, n(lookups)).await,
+        ["record", data] => record(data).await,
+        ["open", data] => {
+            let began = Instant::now();
+            let store = open(data).await;
+            let seconds = began.elapsed().as_secs_f64();
+            store.stop().await.unwrap();
+            serde_json::json!({"seconds": seconds})
+        }
+        ["spread", data, cameras] => spread(data, n(cameras)),
+        ["read", data, stream] => read(data, stream).await,
+        ["ingest", data, streams, seconds, bytes, rate] => {
+            ingest(data, n(streams), seconds.parse().unwrap(), bytes.parse().unwrap(), n(rate)).await
+        }
+        _ => panic!("see the head of the file"),
+    };
+    println!("{said}");
+}
