@@ -1,6 +1,9 @@
 //! The command line. Every option can also come from the environment.
 
-use crate::cmd::identities::args::{KeyOptions, PolicyOptions, RoleOptions};
+use crate::cmd::identities::{
+    args::{KeyOptions, PolicyOptions, RoleOptions},
+    device_args::{CertificateOptions, RoleAliasOptions},
+};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +30,10 @@ pub(crate) enum Command {
     Role(RoleOptions),
     /// Make, show, change and remove policies.
     Policy(PolicyOptions),
+    /// Register, show, change and revoke certificates of devices.
+    Certificate(CertificateOptions),
+    /// Make, show, change and remove role aliases, by which devices get credentials.
+    RoleAlias(RoleAliasOptions),
     /// Run the server with a camera that plays a synthetic street, a rule, and a receiver that prints its alerts.
     Demo(DemoOptions),
     /// Serve the synthetic street over RTSP, until standard input closes.

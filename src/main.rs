@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         args::Command::Key(options) => cmd::identities::key(options),
         args::Command::Role(options) => cmd::identities::role(options),
         args::Command::Policy(options) => cmd::identities::policy(options),
+        args::Command::Certificate(options) => cmd::identities::certificate(options),
+        args::Command::RoleAlias(options) => cmd::identities::role_alias(options),
         args::Command::Demo(options) => cmd::demo::run(options),
         args::Command::DemoCamera(options) => {
             let options = demo::camera::Options { port: options.port, seed: options.seed };

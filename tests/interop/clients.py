@@ -49,6 +49,7 @@ def client(service="kinesisvideo", at=None, key=KEY, secret=SECRET, token=None, 
         aws_secret_access_key=secret,
         aws_session_token=token,
         config=Config(**config) if config else None,
+        verify=(at or server()).ca,
     )
     if checked:
         made.meta.events.register("before-parse", _check)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import time
 from urllib.parse import urlsplit
 
@@ -40,6 +41,8 @@ class PutMedia:
             out["Expect"] = "100-continue"
         self.socket = socket.create_connection((url.hostname, url.port or 80), timeout=20)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if url.scheme == "https":
+            self.socket = ssl.create_default_context(cafile=at.ca).wrap_socket(self.socket, server_hostname=url.hostname)
         self.socket.sendall(f"POST {path} HTTP/1.1\r\n".encode() + "".join(f"{k}: {v}\r\n" for k, v in out.items()).encode() + b"\r\n")
         self.reading = self.socket.makefile("rb")
         self.acks, self.chunks, self.ended = [], [], False

@@ -43,11 +43,13 @@ class Server:
             raise RuntimeError(f"{BINARY} did not start: {' | '.join(self.log[-5:])}")
 
     url = None
+    # Whom its certificate is trusted by, where it speaks TLS.
+    ca = None
 
     def _read(self, ready):
         for line in self.child.stdout:
             self.log.append(line.rstrip())
-            banner = re.search(r" is ready: (http://\S+?)/?$", line.strip())
+            banner = re.search(r" is ready: (https?://\S+?)/?$", line.strip())
             if banner:
                 self.url = banner[1]
                 ready.set()
@@ -55,7 +57,7 @@ class Server:
 
     @property
     def authority(self):
-        return self.url.removeprefix("http://")
+        return self.url.split("://")[1]
 
     def stop(self, how=signal.SIGINT):
         if self.child.poll() is None:

@@ -3,7 +3,7 @@
 
 use crate::{
     admin, alerts,
-    auth::{self, access::Action, session},
+    auth::{self, access::Action, devices::credentials, session},
     aws, cameras,
     error::Error,
     events, health, hls, page, rules,
@@ -132,6 +132,10 @@ const ROUTES: &[Route] = &[
         post(alerts::redrive)
     }),
     route(Method::GET, "/v1/events", Action::named("vidicon:ReadEvents"), || get(events::stream)),
+    // By the client's certificate, whatever other credentials there are.
+    route(Method::GET, "/role-aliases/{alias}/credentials", Action::named("iot:AssumeRoleWithCertificate"), || {
+        get(credentials::get)
+    }),
     // The page, and STS, which looks at actions of its own.
     route(Method::GET, "/", Action::PAGE, || get(aws::sts::get)),
     operation("STS", "/", Action::named("sts:GetCallerIdentity"), || post(aws::sts::post)),
@@ -142,6 +146,7 @@ fn table() -> impl Iterator<Item = &'static Route> {
     ROUTES
         .iter()
         .chain(admin::rest::ROUTES)
+        .chain(admin::device_rest::ROUTES)
         .chain(auth::oidc::rest::ROUTES)
         .chain(aws::ROUTES.iter().copied().flatten())
 }
@@ -167,8 +172,11 @@ pub(crate) fn is_public(method: &Method, path: &str) -> bool {
 }
 
 /// Whether a request may come without credentials, and is told whose they are where there are some: STS, where someone else vouches for
-/// who asks.
+/// who asks, and role aliases, where a certificate does.
 pub(crate) fn is_optional(parts: &Parts) -> bool {
+    if credentials::is_asked(&parts.method, parts.uri.path()) {
+        return true;
+    }
     aws::sts::is_asked(&parts.method, &parts.uri, &parts.headers)
 }
 

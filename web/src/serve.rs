@@ -6,7 +6,7 @@ use crate::{
     routes,
     slots::{Slot, Slots},
     state::Shared,
-    tls::{self, Io, Tls},
+    tls::{self, Client, Io, Tls},
 };
 use axum::{Router, body::Body, http::Extensions};
 use bytes::Bytes;
@@ -113,7 +113,8 @@ pub struct Port {
 /// When the store cannot be read, or a listener has no address.
 pub async fn serve(app: App, ports: Vec<Port>, stop: CancellationToken, tasks: &TaskTracker) -> io::Result<()> {
     let metrics = app.metrics.clone();
-    let shared = Shared::open(app, stop.clone(), tasks.clone()).await.map_err(io::Error::other)?;
+    let asks = ports.iter().filter_map(|port| port.tls.as_ref()).map(Tls::ask).collect();
+    let shared = Shared::open(app, asks, stop.clone(), tasks.clone()).await.map_err(io::Error::other)?;
     let router = routes::router(shared.clone());
     let (room, slots) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Slots::default()));
     for Port { listener, tls } in ports {
@@ -183,7 +184,7 @@ impl AcceptTask {
         let task = async move {
             let given = Given { router, seat: seat.clone(), stop, tasks };
             let served = match opened(stream, peer, tls, &given.stop).await {
-                Ok(Some((io, ends))) => connection(io, ends, given, HEAD_TIMEOUT, IDLE_TIMEOUT).await,
+                Ok(Some(opened)) => connection(opened, given, HEAD_TIMEOUT, IDLE_TIMEOUT).await,
                 Ok(None) => Ok(()),
                 Err(error) => Err(error.into()),
             };
@@ -253,13 +254,20 @@ struct Given {
     tasks: TaskTracker,
 }
 
-/// A connection that is ready for HTTP; `None` where there is nothing more to do on it.
+/// A connection that is ready for HTTP.
+struct Opened {
+    io: Io,
+    ends: Ends,
+    client: Option<Client>,
+}
+
+/// Makes a connection ready for HTTP; `None` where there is nothing more to do on it.
 async fn opened(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
     stop: &CancellationToken,
-) -> io::Result<Option<(Io, Ends)>> {
+) -> io::Result<Option<Opened>> {
     stream.set_nodelay(true)?;
     let ends = Ends { peer, local: stream.local_addr()?, tls: tls.is_some() };
     let io = match &tls {
@@ -269,21 +277,25 @@ async fn opened(
             accepted.transpose()?.flatten()
         }
     };
-    Ok(io.map(|io| (io, ends)))
+    let client = |io: &Io| tls.as_ref().and_then(|tls| Client::of(io, tls));
+    Ok(io.map(|io| Opened { client: client(&io), io, ends }))
 }
 
 async fn connection(
-    io: Io,
-    ends: Ends,
+    opened: Opened,
     given: Given,
     head_timeout: Duration,
     idle_timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let Opened { io, ends, client } = opened;
     let (used, cut) = (Arc::new(Use::default()), Cut::default());
     let Given { router, seat, stop, tasks } = given;
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         let open = Open::of(&used);
         request.extensions_mut().insert(ends);
+        if let Some(client) = &client {
+            request.extensions_mut().insert(client.clone());
+        }
         request.extensions_mut().insert(seat.clone());
         request.extensions_mut().insert(cut.clone());
         // Whoever sends for ever must be able to read that nobody wants it.
@@ -357,7 +369,7 @@ mod tests {
         Given { router, seat, stop: CancellationToken::new(), tasks: TaskTracker::new() }
     }
 
-    async fn plain(stream: TcpStream, peer: SocketAddr) -> (Io, Ends) {
+    async fn plain(stream: TcpStream, peer: SocketAddr) -> Opened {
         opened(stream, peer, None, &CancellationToken::new()).await.unwrap().unwrap()
     }
 
@@ -367,8 +379,8 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let (io, ends) = plain(stream, peer).await;
-        let serving = connection(io, ends, given(router, peer), SHORT, SHORT);
+        let opened = plain(stream, peer).await;
+        let serving = connection(opened, given(router, peer), SHORT, SHORT);
         client.write_all(bytes).await.unwrap();
         let read = async {
             let mut text = String::new();
@@ -400,8 +412,8 @@ mod tests {
         let router = Router::new().route("/", get(slow));
         let server = tokio::spawn(async move {
             let (stream, peer) = listener.accept().await.unwrap();
-            let (io, ends) = plain(stream, peer).await;
-            connection(io, ends, given(router, peer), SHORT, SHORT).await.map_err(|e| e.to_string())
+            let opened = plain(stream, peer).await;
+            connection(opened, given(router, peer), SHORT, SHORT).await.map_err(|e| e.to_string())
         });
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut client, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();

@@ -2,11 +2,12 @@
 
 use crate::{
     App,
-    auth::{Auth, access::Door},
+    auth::{Auth, access::Door, devices::Devices},
     aws::{Surface, put_sessions::Sessions},
     body::Sending,
     hls,
     page::Page,
+    tls::Ask,
     whep::Viewers,
 };
 use media::UnixMillis;
@@ -23,6 +24,7 @@ const MOST_PROBES: usize = 8;
 pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) auth: Auth,
+    pub(crate) devices: Devices,
     pub(crate) aws: Surface,
     pub(crate) put_media: Sessions,
     pub(crate) hls: hls::Shared,
@@ -44,12 +46,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) async fn open(app: App, stop: CancellationToken, tasks: TaskTracker) -> Result<Arc<Self>, store::Error> {
+    pub(crate) async fn open(
+        app: App,
+        asks: Vec<Ask>,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Self>, store::Error> {
         let auth = Auth::open(&app.store, &app.root, &app.aws.account().id).await?;
         let aws = Surface::open(&app)?;
         let put_media = Sessions::new(app.putmedia.clone());
         let started_at = app.store.now();
+        let devices = Devices::open(&app.store, asks).await?;
         Ok(Arc::new(Shared {
+            devices,
             door: Door::new(app),
             auth,
             aws,

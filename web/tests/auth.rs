@@ -14,6 +14,7 @@ fn filled(path: &str, stream: &str, token: &str) -> String {
         .replace("{file}", "index.m3u8")
         .replace("{number}", &"9".repeat(47))
         .replace("{id}", "1")
+        .replace("{alias}", "cams")
         .replace("{policy}", "camera")
 }
 
@@ -37,6 +38,12 @@ async fn every_route_refuses_no_credentials_and_foreign_playback_tokens() {
         match (open, route) {
             (true, "/v1/session") => assert_eq!(answer.status, 400, "an empty sign-in"),
             (true, _) => assert_eq!(answer.status, 200, "{method} {path}"),
+            // By certificate alone, and in the form of its own.
+            (false, "/role-aliases/{alias}/credentials") => {
+                assert_eq!(answer.status, 403, "{method} {path} without a certificate");
+                assert!(answer.json()["message"].as_str().unwrap().starts_with("Access Denied"));
+                continue;
+            }
             // The AWS surface says it in its own form.
             (false, _) if method == "POST" && !route.starts_with("/v1/") => {
                 assert_eq!(answer.status, 403, "{method} {path} without credentials");

@@ -34,6 +34,8 @@ enum Kind {
     Anyone,
     /// The token in the path stands for itself.
     Token,
+    /// A certificate stands for itself (`devices.rs` tries those).
+    Certificate,
 }
 
 const STREAM: &[&str] = &[
@@ -89,6 +91,9 @@ const LISTS: &[&str] = &["ListStreams", "ListSignalingChannels", "ListEdgeAgentC
 fn kind(method: &str, path: &str, action: &str) -> Kind {
     if path.contains("{token}") {
         return Kind::Token;
+    }
+    if action == "iot:AssumeRoleWithCertificate" {
+        return Kind::Certificate;
     }
     let (service, name) = action.split_once(':').unwrap();
     match service {
@@ -150,6 +155,7 @@ fn filled(method: &str, path: &str, object: &str) -> String {
         .replace("{file}", "index.m3u8")
         .replace("{number}", &"9".repeat(47))
         .replace("{id}", "1")
+        .replace("{alias}", "cams")
         .replace("{policy}", "camera");
     assert!(
         !filled.contains('{'),
@@ -204,6 +210,8 @@ fn sample(method: &str, path: &str, object: &str, arn: &str) -> Sample {
         ("POST", "/v1/targets") => json(json!({"name": "x", "url": "no", "secret": ""})),
         ("POST", "/v1/keys") => json(json!({"user": "no name"})),
         ("POST", "/v1/roles") => json(json!({"name": "x", "trust": wrong_policy})),
+        ("POST", "/v1/certificates") => json(json!({"id": "ab", "thing": "x"})),
+        ("POST", "/v1/role-aliases") => json(json!({"name": "x", "role": "none"})),
         ("POST", "/v1/oidc-providers") => json(json!({"url": "https://x.example", "client_ids": []})),
         ("POST", "/v1/policies") => json(json!({"name": "x", "document": wrong_policy})),
         ("POST", path)
@@ -347,6 +355,16 @@ async fn each_route_with_the_key_of_each_preset() {
             for (name, authorization, _) in &callers {
                 let answer = ask(&server, method, &filled(method, path, ""), &sample, Some(authorization)).await;
                 assert_eq!(answer.status, 401, "{name}: {method} {path}: no key makes a wrong token good");
+            }
+            continue;
+        }
+        if kind == Kind::Certificate {
+            let sample = sample(method, path, "own", "");
+            for (name, authorization, _) in &callers {
+                let answer = ask(&server, method, &filled(method, path, "own"), &sample, Some(authorization)).await;
+                assert_eq!(answer.status, 403, "{name}: {method} {path}: no key stands for a certificate");
+                let told: Value = serde_json::from_slice(&answer.body).unwrap();
+                assert!(told["message"].as_str().unwrap().starts_with("Access Denied"), "{told}");
             }
             continue;
         }

@@ -170,6 +170,12 @@ fn read_tags(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 
 /// A JSON document out of a file, or standard input.
 fn document(file: &Path) -> Result<Value, Failure> {
+    let text = text(file)?;
+    serde_json::from_str(&text).map_err(|e| Failure::other(format!("{} is no JSON: {e}", file.display())))
+}
+
+/// The text of a file, or of standard input.
+pub(super) fn text(file: &Path) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::other(format!("{} cannot be read: {e}", file.display()));
     let mut text = String::new();
     let read = match file.as_os_str() == "-" {
@@ -177,7 +183,7 @@ fn document(file: &Path) -> Result<Value, Failure> {
         false => std::fs::File::open(file).map_err(failed)?.take(MOST_BYTES).read_to_string(&mut text),
     };
     read.map_err(failed)?;
-    serde_json::from_str(&text).map_err(|e| Failure::other(format!("{} is no JSON: {e}", file.display())))
+    Ok(text)
 }
 
 /// A length of time such as `90d`, `12h`, `30m`, `0s`, in seconds.
@@ -196,7 +202,7 @@ fn seconds(text: &str) -> Result<i64, Failure> {
 }
 
 /// The same, where so many seconds would be refused anyway.
-fn small(text: &str) -> Result<u32, Failure> {
+pub(super) fn small(text: &str) -> Result<u32, Failure> {
     seconds(text)?.try_into().map_err(|_| Failure::config(format!("{text:?} is too long")))
 }
 

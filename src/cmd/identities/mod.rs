@@ -1,8 +1,10 @@
-//! `vidicon key`, `vidicon role`, `vidicon policy`: identities managed from the command line, by the native API of a running server or
+//! `vidicon key`, `vidicon role`, `vidicon policy`, `vidicon certificate`, `vidicon role-alias`: identities managed from the command line, by the native API of a running server or
 //! in a data folder that no server has open.
 
 pub(crate) mod args;
 mod asked;
+pub(crate) mod device_args;
+mod device_asked;
 pub(crate) mod remote;
 mod show;
 
@@ -12,6 +14,7 @@ use crate::{
     running::Failure,
 };
 use args::{KeyCommand, KeyOptions, PolicyOptions, RoleOptions, Where};
+use device_args::{CertificateOptions, RoleAliasOptions};
 use media::UnixMillis;
 use serde_json::Value;
 use show::Endpoint;
@@ -41,6 +44,18 @@ pub(crate) fn role(options: RoleOptions) -> Result<(), Failure> {
 
 pub(crate) fn policy(options: PolicyOptions) -> Result<(), Failure> {
     let (value, _) = answer(&options.place, asked::of_policy(options.command)?)?;
+    show::answer(&value, options.place.json);
+    Ok(())
+}
+
+pub(crate) fn certificate(options: CertificateOptions) -> Result<(), Failure> {
+    let (value, _) = answer(&options.place, device_asked::of_certificate(options.command)?)?;
+    show::answer(&value, options.place.json);
+    Ok(())
+}
+
+pub(crate) fn role_alias(options: RoleAliasOptions) -> Result<(), Failure> {
+    let (value, _) = answer(&options.place, device_asked::of_role_alias(options.command)?)?;
     show::answer(&value, options.place.json);
     Ok(())
 }
@@ -95,7 +110,8 @@ async fn all(mut request: Request, ask: impl AsyncFn(&Request) -> Result<Value, 
     while let Some(next) = whole["next"].as_str().map(str::to_owned) {
         match &mut request {
             Request::Keys(page) => page.after = Some(next),
-            Request::Roles(page) | Request::Policies(page) => page.after = Some(next),
+            Request::Roles(page) | Request::Policies(page) | Request::RoleAliases(page) => page.after = Some(next),
+            Request::Certificates(page) => page.after = Some(next),
             _ => break,
         }
         let mut page = ask(&request).await?;

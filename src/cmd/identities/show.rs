@@ -81,6 +81,9 @@ fn time(value: &Value) -> Option<String> {
 /// What is shown to people: nothing of what was removed, a table of a list, else a line for each member.
 fn text(value: &Value) -> String {
     let list = |name: &str| value[name].as_array();
+    if let Some(table) = devices(value) {
+        return table;
+    }
     match (list("keys"), list("roles"), value["policies"].as_array().filter(|_| value.get("created_at").is_none())) {
         (Some(keys), ..) => {
             table(&["ACCESS KEY ID", "USER", "STATE", "POLICIES", "MADE", "DESCRIPTION"], keys, |key| {
@@ -104,6 +107,27 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// Lists of certificates and of role aliases. A certificate itself has aliases too, but no list of objects.
+fn devices(value: &Value) -> Option<String> {
+    let of = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    if let Some(certificates) = value["certificates"].as_array() {
+        return Some(table(&["ID", "THING", "STATE", "ROLE ALIASES", "ENDS", "DESCRIPTION"], certificates, |entry| {
+            let aliases = entry["role_aliases"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let state = if entry["active"] == true { "active" } else { "revoked" };
+            let ends = time(&entry["not_after"]).unwrap_or_default();
+            let aliases = aliases.collect::<Vec<_>>().join(", ");
+            vec![of(entry, "id"), of(entry, "thing"), state.into(), aliases, ends, of(entry, "description")]
+        }));
+    }
+    let aliases = value["role_aliases"].as_array().filter(|_| value.get("id").is_none())?;
+    Some(table(&["NAME", "ROLE", "CREDENTIALS HOLD", "FOR", "MADE", "DESCRIPTION"], aliases, |entry| {
+        let hold = format!("{} s", entry["credential_duration_s"]);
+        let whom = if entry["device_ca"] == true { "device authorities, registered" } else { "registered" };
+        let made = time(&entry["created_at"]).unwrap_or_default();
+        vec![of(entry, "name"), of(entry, "role"), hold, whom.into(), made, of(entry, "description")]
+    }))
+}
+
 fn state(key: &Value) -> String {
     match (key["active"] == true, time(&key["expires_at"])) {
         (false, _) => "disabled".into(),
@@ -118,7 +142,7 @@ fn lines(value: &Value) -> String {
     for (name, value) in value.as_object().into_iter().flatten() {
         let _ = match value {
             Value::String(text) => writeln!(out, "{name}: {text}"),
-            Value::Number(_) if name.ends_with("_at") || name == "sessions_from" => {
+            Value::Number(_) if name.ends_with("_at") || name == "sessions_from" || name == "not_after" => {
                 writeln!(out, "{name}: {}", time(value).unwrap_or_default())
             }
             Value::Array(values) if values.iter().all(Value::is_string) => {
@@ -189,6 +213,10 @@ mod tests {
         assert_eq!(rows[2], "AKIA22         x     disabled  (its own)                           old");
         assert_eq!(super::text(&json!({"roles": []})).lines().count(), 1);
         assert_eq!(super::text(&Value::Null), "");
+        let certificates = json!({"certificates": [{"id": "ab", "thing": "gate", "active": false, "role_aliases": ["a", "b"], "not_after": 0}]});
+        assert!(super::text(&certificates).contains("ab  gate   revoked  a, b          1970-01-01 00:00:00 UTC"));
+        let aliases = json!({"role_aliases": [{"name": "cams", "role": "camera", "credential_duration_s": 900, "device_ca": true}]});
+        assert!(super::text(&aliases).contains("cams  camera  900 s             device authorities, registered"));
         let policies = json!({"policies": [{"name": "camera", "preset": true, "description": "d"}]});
         assert!(super::text(&policies).contains("camera  preset"));
     }

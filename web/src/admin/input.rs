@@ -178,3 +178,105 @@ pub struct PolicyChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
+
+/// A page of certificates of devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificates {
+    /// Those of this thing alone.
+    pub thing: Option<String>,
+    /// See [`Page::after`].
+    pub after: Option<String>,
+    /// See [`Page::limit`].
+    pub limit: Option<usize>,
+}
+
+impl Certificates {
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+        let page = Page { after: self.after.clone(), limit: self.limit }.query();
+        self.thing.clone().map(|thing| ("thing", thing)).into_iter().chain(page).collect()
+    }
+}
+
+/// A certificate to be registered: whole, or by its id.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewCertificate {
+    /// PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// SHA-256 of its DER in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The device that it is of; by default its common name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thing: Option<String>,
+    /// The role aliases that it may use; `*` for all.
+    pub role_aliases: Vec<String>,
+    /// Whether it may be used: by default it may. One that may not is refused also where a device authority vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// For people.
+    pub description: String,
+}
+
+/// What is to be different of a certificate; what is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CertificateChange {
+    /// The version that is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// Whether it may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// The device that it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thing: Option<String>,
+    /// All role aliases that it may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_aliases: Option<Vec<String>>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// A role alias to be made.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRoleAlias {
+    /// Its name.
+    pub name: String,
+    /// The role, by name or ARN.
+    pub role: String,
+    /// How long its credentials hold, in seconds: 900 to 43200, by default 3600. The role's longest session is a bound too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_duration_s: Option<u32>,
+    /// Whether every certificate of the device authorities may use it.
+    #[serde(default)]
+    pub device_ca: bool,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// What is to be different of a role alias; what is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoleAliasChange {
+    /// The version that is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The role, by name or ARN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How long its credentials hold, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_duration_s: Option<u32>,
+    /// Whether every certificate of the device authorities may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_ca: Option<bool>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}

@@ -1,10 +1,12 @@
-//! Keys, roles and policies managed: by REST ([`rest`]), and by the command line, which either asks a running server by the same
+//! Keys, roles, policies, certificates of devices and role aliases managed: by REST ([`rest`]), and by the command line, which either asks a running server by the same
 //! REST or opens the data folder itself. Both make a [`Request`] and get the same JSON.
 //!
 //! What belongs here: what may be changed, how, and how it is shown. What does not: whom a key stands for and what policies mean
 //! (`auth`).
 
 mod desk;
+pub(crate) mod device_rest;
+mod devices;
 mod input;
 mod keys;
 mod policies;
@@ -13,7 +15,11 @@ mod roles;
 
 pub use crate::auth::policy::presets::{NAMES as PRESETS, narrowed};
 pub use desk::Desk;
-pub use input::{KeyChange, Keys, NewKey, NewPolicy, NewRole, Page, PolicyChange, RoleChange, Rotation};
+pub use devices::certificate_id;
+pub use input::{
+    CertificateChange, Certificates, KeyChange, Keys, NewCertificate, NewKey, NewPolicy, NewRole, NewRoleAlias, Page,
+    PolicyChange, RoleAliasChange, RoleChange, Rotation,
+};
 
 use serde_json::Value;
 
@@ -61,6 +67,26 @@ pub enum Request {
     ChangePolicy(String, PolicyChange),
     /// Removes a policy that nobody has.
     DeletePolicy(String, Option<u64>),
+    /// Certificates of devices, in pages.
+    Certificates(Certificates),
+    /// One certificate, by its id.
+    Certificate(String),
+    /// Registers a certificate.
+    CreateCertificate(NewCertificate),
+    /// Changes what is kept of a certificate; what was given for it ends where it would not be given any more.
+    ChangeCertificate(String, CertificateChange),
+    /// Forgets a certificate.
+    DeleteCertificate(String, Option<u64>),
+    /// Role aliases, in pages.
+    RoleAliases(Page),
+    /// One role alias.
+    RoleAlias(String),
+    /// Makes a role alias.
+    CreateRoleAlias(NewRoleAlias),
+    /// Changes a role alias.
+    ChangeRoleAlias(String, RoleAliasChange),
+    /// Removes a role alias, and ends what was given out by it.
+    DeleteRoleAlias(String, Option<u64>),
     /// Gives a key or role a preset or policy.
     Attach(Holder, String),
     /// Takes it away.
@@ -92,6 +118,20 @@ impl Request {
                 ("PATCH", path(&["policies", name]), body(serde_json::to_value(change)))
             }
             Request::DeletePolicy(name, version) => ("DELETE", removal(&["policies", name], *version), None),
+            Request::Certificates(asked) => ("GET", listing("/v1/certificates", &asked.query()), None),
+            Request::Certificate(id) => ("GET", path(&["certificates", id]), None),
+            Request::CreateCertificate(new) => ("POST", path(&["certificates"]), body(serde_json::to_value(new))),
+            Request::ChangeCertificate(id, change) => {
+                ("PATCH", path(&["certificates", id]), body(serde_json::to_value(change)))
+            }
+            Request::DeleteCertificate(id, version) => ("DELETE", removal(&["certificates", id], *version), None),
+            Request::RoleAliases(page) => ("GET", listing("/v1/role-aliases", &page.query()), None),
+            Request::RoleAlias(name) => ("GET", path(&["role-aliases", name]), None),
+            Request::CreateRoleAlias(new) => ("POST", path(&["role-aliases"]), body(serde_json::to_value(new))),
+            Request::ChangeRoleAlias(name, change) => {
+                ("PATCH", path(&["role-aliases", name]), body(serde_json::to_value(change)))
+            }
+            Request::DeleteRoleAlias(name, version) => ("DELETE", removal(&["role-aliases", name], *version), None),
             Request::Attach(holder, policy) => ("PUT", attachment(holder, policy), None),
             Request::Detach(holder, policy) => ("DELETE", attachment(holder, policy), None),
         }
@@ -112,10 +152,21 @@ impl Request {
             Request::CreatePolicy(new) => ("create policy", &new.name),
             Request::ChangePolicy(name, _) => ("change policy", name),
             Request::DeletePolicy(name, _) => ("delete policy", name),
+            Request::CreateCertificate(new) => {
+                let whose = new.thing.as_ref().or(new.id.as_ref());
+                ("register certificate", whose.unwrap_or(const { &String::new() }))
+            }
+            Request::ChangeCertificate(id, _) => ("change certificate", id),
+            Request::DeleteCertificate(id, _) => ("delete certificate", id),
+            Request::CreateRoleAlias(new) => ("create role alias", &new.name),
+            Request::ChangeRoleAlias(name, _) => ("change role alias", name),
+            Request::DeleteRoleAlias(name, _) => ("delete role alias", name),
             Request::Attach(Holder::Key(name) | Holder::Role(name), _) => ("attach policy", name),
             Request::Detach(Holder::Key(name) | Holder::Role(name), _) => ("detach policy", name),
             Request::Keys(_) | Request::Key(_) | Request::Roles(_) | Request::Role(_) => return None,
             Request::Policies(_) | Request::Policy(_) => return None,
+            Request::Certificates(_) | Request::Certificate(_) => return None,
+            Request::RoleAliases(_) | Request::RoleAlias(_) => return None,
         };
         // It may be anything that someone wrote.
         Some((change, name.chars().filter(|c| !c.is_control()).take(64).collect()))
@@ -175,6 +226,11 @@ pub(crate) fn fuzz(data: &[u8]) {
     one::<RoleChange>(data);
     one::<NewPolicy>(data);
     one::<PolicyChange>(data);
+    one::<NewCertificate>(data);
+    one::<CertificateChange>(data);
+    one::<NewRoleAlias>(data);
+    one::<RoleAliasChange>(data);
+    let _ = certificate_id(&String::from_utf8_lossy(data));
 }
 
 #[cfg(test)]
@@ -202,7 +258,7 @@ mod tests {
 
         /// Bodies that are nearly right.
         #[test]
-        fn whatever_comes_in_shape(name in "(name|user|trust|document|version|policies|inline_policy|tags|expires_at|StreamName|StreamARN|Tags|List|MaxResults|StartTimestamp|x)", value in "(null|1|-1|1e999|1.5|\\[\\]|\\[\"a\"\\]|\\{\\}|\\{\"Key\":1\\}|\"[a-z]{0,3}\"|tru|\\[\\[\\[)", more in "(,\"user\":\"a\"|,\"name\":\"a\",\"trust\":1|,\"name\":\"b\",\"document\":\\{\\}|)", end in "(\\}|\\} |\\}x|)") {
+        fn whatever_comes_in_shape(name in "(name|user|trust|document|version|certificate|id|thing|role_aliases|role|device_ca|policies|inline_policy|tags|expires_at|StreamName|StreamARN|Tags|List|MaxResults|StartTimestamp|x)", value in "(null|1|-1|1e999|1.5|\\[\\]|\\[\"a\"\\]|\\{\\}|\\{\"Key\":1\\}|\"[a-z]{0,3}\"|tru|\\[\\[\\[)", more in "(,\"user\":\"a\"|,\"name\":\"a\",\"trust\":1|,\"name\":\"b\",\"document\":\\{\\}|)", end in "(\\}|\\} |\\}x|)") {
             crate::fuzzing::bodies(format!("{{\"{name}\":{value}{more}{end}").as_bytes());
         }
     }

@@ -145,7 +145,7 @@ async fn delete_policy(
     run(caller, Request::DeletePolicy(name, asked.version)).await
 }
 
-async fn run(caller: Caller, request: Request) -> Result<Response, Error> {
+pub(super) async fn run(caller: Caller, request: Request) -> Result<Response, Error> {
     let app = match authorise(&caller, &request).await {
         Ok(app) => app,
         Err(error) => {
@@ -159,11 +159,20 @@ async fn run(caller: Caller, request: Request) -> Result<Response, Error> {
     };
     let value = Desk::new(&app.store, &caller.shared.aws.account.id).answer(&request).await?;
     audit(&caller, &request, &value, "done");
+    if matches!(request, Request::CreateRoleAlias(_) | Request::DeleteRoleAlias(..)) {
+        caller.shared.devices.ask().await?;
+    }
     Ok(match (&request, value) {
         (_, Value::Null) => StatusCode::NO_CONTENT.into_response(),
-        (Request::CreateKey(_) | Request::RotateKey(..) | Request::CreateRole(_) | Request::CreatePolicy(_), value) => {
-            (StatusCode::CREATED, Json(value)).into_response()
-        }
+        (
+            Request::CreateKey(_)
+            | Request::RotateKey(..)
+            | Request::CreateRole(_)
+            | Request::CreatePolicy(_)
+            | Request::CreateCertificate(_)
+            | Request::CreateRoleAlias(_),
+            value,
+        ) => (StatusCode::CREATED, Json(value)).into_response(),
         (_, value) => Json(value).into_response(),
     })
 }
@@ -172,8 +181,17 @@ async fn run(caller: Caller, request: Request) -> Result<Response, Error> {
 async fn authorise<'a>(caller: &'a Caller, request: &Request) -> Result<&'a App, Error> {
     let account = &caller.shared.aws.account.id;
     let arn = |kind: &str, name: &str| Resource::new(format!("arn:aws:iam::{account}:{kind}/{name}"));
+    let account_in_region = &caller.shared.aws.account;
+    let iot = |kind: &str, name: &str| {
+        let region = &account_in_region.region;
+        Resource::new(format!("arn:aws:iot:{region}:{account}:{kind}/{name}"))
+    };
     let (resource, id) = match request {
-        Request::Roles(_) | Request::Policies(_) | Request::Keys(Keys { user: None, .. }) => {
+        Request::Certificates(_)
+        | Request::RoleAliases(_)
+        | Request::Roles(_)
+        | Request::Policies(_)
+        | Request::Keys(Keys { user: None, .. }) => {
             return caller.server();
         }
         Request::Keys(Keys { user: Some(user), .. }) => (arn("user", user), None),
@@ -198,12 +216,31 @@ async fn authorise<'a>(caller: &'a Caller, request: &Request) -> Result<&'a App,
             (arn("policy", name), None)
         }
         Request::CreatePolicy(new) => (arn("policy", &new.name), None),
+        // What it is called is known when it has been read.
+        Request::CreateCertificate(_) => (iot("cert", "*"), None),
+        Request::Certificate(id) | Request::ChangeCertificate(id, _) | Request::DeleteCertificate(id, _) => {
+            (iot("cert", id), None)
+        }
+        Request::RoleAlias(name) | Request::ChangeRoleAlias(name, _) | Request::DeleteRoleAlias(name, _) => {
+            (iot("rolealias", name), None)
+        }
+        Request::CreateRoleAlias(new) => (iot("rolealias", &new.name), None),
     };
     let mut allowed = caller.thing(&resource);
     for action in beside(request) {
         if allowed.is_ok() {
             allowed = caller.with(action).thing(&resource).map(drop).and_then(|()| caller.thing(&resource));
         }
+    }
+    // Whoever makes an alias gives its role away.
+    let passed = match request {
+        Request::CreateRoleAlias(new) => Some(&new.role),
+        Request::ChangeRoleAlias(_, change) => change.role.as_ref(),
+        _ => None,
+    };
+    if let (Ok(_), Some(role)) = (&allowed, passed) {
+        let role = arn("role", role.rsplit('/').next().unwrap_or_default());
+        caller.with(Action::named("iam:PassRole")).thing(&role)?;
     }
     match (allowed, id) {
         (Ok(_), Some((id, false))) => Err(Error::not_found(format!("there is no key {id:?}"))),
@@ -230,6 +267,15 @@ fn beside(request: &Request) -> Vec<Action> {
             of(change.policies.is_some(), "iam:DetachUserPolicy"),
             of(change.inline_policy.is_some(), "iam:PutUserPolicy"),
             of(change.tags.is_some(), "iam:TagUser"),
+        ],
+        Request::CreateCertificate(new) => {
+            [of(!new.role_aliases.is_empty(), "iot:AttachPolicy"), of(true, "iot:AttachThingPrincipal"), None, None]
+        }
+        Request::ChangeCertificate(_, change) => [
+            of(change.role_aliases.is_some(), "iot:AttachPolicy"),
+            of(change.role_aliases.is_some(), "iot:DetachPolicy"),
+            of(change.thing.is_some(), "iot:AttachThingPrincipal"),
+            None,
         ],
         // The old key gets an end.
         Request::RotateKey(..) => [of(true, "iam:UpdateAccessKey"), None, None, None],

@@ -5,6 +5,7 @@
 //! names, and through it, and only through it, the store (see [`access`]). No secret is ever logged here.
 
 pub(crate) mod access;
+pub(crate) mod devices;
 mod door;
 pub(crate) mod identities;
 pub(crate) mod identity;

@@ -43,6 +43,31 @@ pub(crate) enum Of {
     },
 }
 
+/// A device with a certificate, and by which role alias it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Device {
+    #[serde(rename = "a")]
+    pub(crate) alias: String,
+    /// A new alias of the name is another one.
+    #[serde(rename = "i")]
+    pub(crate) alias_id: String,
+    #[serde(rename = "t")]
+    pub(crate) thing: String,
+    /// Whether a device authority vouched for it, and not its registration.
+    #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) by_authority: bool,
+}
+
+impl Device {
+    /// What policies are told of it, with the id of its certificate.
+    pub(crate) fn variables(&self, certificate: &str) -> [(String, String); 2] {
+        [
+            ("credentials-iot:ThingName".to_owned(), self.thing.clone()),
+            ("credentials-iot:AwsCertificateId".to_owned(), certificate.to_owned()),
+        ]
+    }
+}
+
 /// What a token says. Short names: tokens are short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
@@ -64,7 +89,10 @@ pub(crate) struct Claims {
     /// Tags of the session.
     #[serde(rename = "t", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) tags: Tags,
-    /// Further context keys of policies, such as `credentials-iot:ThingName`.
+    /// The device that it was given to by its certificate, whose id then is the session's name.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<Device>,
+    /// Further context keys of policies, such as those of an identity provider.
     #[serde(rename = "v", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) variables: BTreeMap<String, String>,
 }
@@ -184,6 +212,7 @@ mod tests {
             policy: None,
             policies: vec![],
             tags: [("device".to_owned(), "gate".to_owned())].into(),
+            device: None,
             variables: [("credentials-iot:ThingName".to_owned(), "gate".to_owned())].into(),
         }
     }
@@ -214,6 +243,18 @@ mod tests {
         assert!(fits.session_token.len() <= MOST_BYTES && fits.packed_size < 100);
         assert!(matches!(with(statement(2000)), Err(Refused::TooLarge(percent)) if percent > 100));
         assert!(matches!(with("{}".into()), Err(Refused::Policy(_))));
+    }
+
+    #[test]
+    fn the_longest_of_a_device_is_short_enough_for_cameras() {
+        let longest = |n: usize| "x".repeat(n);
+        let device = Device { alias: longest(64), alias_id: longest(12), thing: longest(128), by_authority: true };
+        let of = Of::Role { name: longest(64), id: longest(20), session: longest(64) };
+        let (issued_at, expires_at) = (UnixMillis(i64::MAX), UnixMillis(i64::MAX));
+        let claims = Claims { of, issued_at, expires_at, device: Some(device), ..claims() };
+        let made = tokens("secret").issue(&claims).unwrap();
+        assert!(made.session_token.len() < 1024, "{}", made.session_token.len());
+        assert_eq!(tokens("secret").read(&made.access_key_id, &made.session_token), Some(claims));
     }
 
     proptest! {

@@ -26,6 +26,7 @@ fn what_is_wrong_with_a_pair_is_said_with_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = made();
     let (_, other) = made();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let refused = |certificate: &str, key: &str| {
         let why = written(folder.path(), certificate, key).load().err().unwrap();
         assert!(!why.contains('\n') && !why.contains(&key[30.min(key.len())..60.min(key.len())]) || key.is_empty());
@@ -39,7 +40,7 @@ fn what_is_wrong_with_a_pair_is_said_with_its_file() {
         ("", &key[..], "tls.certificate: ", "c.pem holds no certificate"),
         ("junk", &key, "tls.certificate: ", "c.pem holds no certificate"),
         (&key, &key, "tls.certificate: ", "c.pem holds no certificate"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key, "tls.certificate: ", "c.pem is none"),
+        (broken, &key, "tls.certificate: ", "c.pem is none"),
         ("-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n", &key, "tls.certificate: ", "is no PEM"),
         (&certificate, &certificate, "tls.key: ", "k.pem holds no private key"),
         (
@@ -58,6 +59,13 @@ fn what_is_wrong_with_a_pair_is_said_with_its_file() {
         let why = refused(certificate, key);
         assert!(why.starts_with(file) && why.contains(part), "{why}");
     }
+    let ca = folder.path().join("ca.pem");
+    for (text, part) in [("", "ca.pem holds no certificate"), (&broken[..], "certificate 1 in")] {
+        std::fs::write(&ca, text).unwrap();
+        let why = TlsConfig { device_ca: Some(ca.clone()), ..written(folder.path(), &certificate, &key) };
+        let why = why.load().err().unwrap();
+        assert!(why.starts_with("tls.device_ca: ") && why.contains(part), "{why}");
+    }
     let missing = TlsConfig { key: Some("/nowhere/k.pem".into()), ..written(folder.path(), &certificate, &key) };
     let why = missing.load().err().unwrap();
     assert!(why.starts_with("tls.key: /nowhere/k.pem cannot be read"), "{why}");
@@ -72,7 +80,8 @@ fn half_a_table_is_refused() {
     assert!(check(TlsConfig { key: path(), ..Default::default() }).contains("tls.certificate is not"));
     let listen = Some("127.0.0.1:1".parse().unwrap());
     assert!(check(TlsConfig { listen, ..Default::default() }).contains("tls.listen"));
-    assert_eq!(check(TlsConfig { certificate: path(), key: path(), listen }), "");
+    assert!(check(TlsConfig { device_ca: path(), ..Default::default() }).contains("tls.device_ca"));
+    assert_eq!(check(TlsConfig { certificate: path(), key: path(), device_ca: path(), listen }), "");
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(crate) use records::{Key, NamedPolicy, Rights, Role};
 
 use super::{
     access::Principal,
+    devices,
     identity::{Identity, Tags},
     policy::{Policy, presets},
     session_token::{Claims, Of, PREFIX, Tokens},
@@ -29,7 +30,7 @@ use std::{
 };
 use store::{
     Kind, Notice, Store,
-    documents::{KEY, POLICY, ROLE},
+    documents::{KEY, POLICY, ROLE, ROLE_ALIAS, THING_CERTIFICATE},
 };
 use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 
@@ -92,7 +93,8 @@ impl Identities {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match cache.notices.try_recv() {
-                Ok(Notice::Documents(KEY | ROLE | POLICY)) | Err(TryRecvError::Lagged(_)) => {
+                Ok(Notice::Documents(KEY | ROLE | POLICY | ROLE_ALIAS | THING_CERTIFICATE))
+                | Err(TryRecvError::Lagged(_)) => {
                     cache.known.clear();
                     cache.generation += 1;
                 }
@@ -275,6 +277,12 @@ impl Identities {
                 if over(role.rights.sessions_from) {
                     return Err(Nobody::Expired);
                 }
+                // What was given to a device ends when it would not be given to it again.
+                if let Some(device) = &claims.device
+                    && !devices::goes_on(&self.store, device, name, session).await?
+                {
+                    return Err(Nobody::Expired);
+                }
                 Identity {
                     access_key_id: access_key_id.to_owned(),
                     arn: format!("arn:aws:sts::{}:assumed-role/{name}/{session}", self.account),
@@ -292,6 +300,9 @@ impl Identities {
         identity.access_key_id = access_key_id.to_owned();
         identity.tags.extend(claims.tags.clone());
         identity.variables.extend(claims.variables.clone());
+        if let (Some(device), Of::Role { session, .. }) = (&claims.device, &claims.of) {
+            identity.variables.extend(device.variables(session));
+        }
         identity.session = Some((claims.issued_at, claims.expires_at));
         // A session ends with the key that asked for it.
         let of_issuer = issuer.as_ref().and_then(|(_, key)| key.expires_at);

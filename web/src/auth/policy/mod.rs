@@ -16,6 +16,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// The longest policy document, in bytes of JSON.
 pub(crate) const MOST_BYTES: usize = 20 << 10;
+/// The one service here that takes on roles: for devices with a certificate.
+pub(crate) const IOT: &str = "credentials.iot.amazonaws.com";
 /// The most statements of a document.
 const MOST_STATEMENTS: usize = 200;
 
@@ -76,6 +78,8 @@ pub(crate) enum Who<'a> {
     },
     /// Someone whom an identity provider vouches for, by the provider's ARN or host.
     Federated(&'a [&'a str]),
+    /// A service that takes on roles for others, such as [`IOT`].
+    Service(&'a str),
 }
 
 /// A policy document.
@@ -107,6 +111,7 @@ struct Principals {
     everyone: bool,
     aws: Vec<String>,
     federated: Vec<String>,
+    services: Vec<String>,
 }
 
 /// One text or a list of texts; numbers and booleans count as their text.
@@ -172,7 +177,8 @@ impl Policy {
     /// What a trust policy says of someone.
     pub(crate) fn evaluate_trust(&self, who: Who<'_>, asked: Asked<'_>) -> Verdict {
         self.verdict(|statement| {
-            statement.principals.as_ref().is_some_and(|principals| principals.fit(who)) && statement.applies(asked)
+            statement.principals.as_ref().is_some_and(|principals| principals.fit(who, statement.allow))
+                && statement.applies(asked)
         })
     }
 
@@ -263,7 +269,7 @@ impl Principals {
             (None, Some(value)) => (value, true),
             _ => return Err("Principal is missing".into()),
         };
-        let mut read = Principals { negated, everyone: false, aws: vec![], federated: vec![] };
+        let mut read = Principals { negated, everyone: false, aws: vec![], federated: vec![], services: vec![] };
         let kinds = match value {
             Value::String(text) if text == "*" => {
                 read.everyone = true;
@@ -277,22 +283,28 @@ impl Principals {
             match kind.as_str() {
                 "AWS" => read.aws = values,
                 "Federated" => read.federated = values,
+                "Service" if values.iter().all(|service| service == IOT) => read.services = values,
                 // Refused, as it would be silently useless.
-                "Service" => return Err("Principal: Service: there are no services here that take on roles".into()),
+                "Service" => return Err(format!("Principal: Service: {IOT} is the only one here that takes on roles")),
                 _ => return Err(format!("Principal: there is no kind {kind}")),
             }
         }
         Ok(read)
     }
 
-    fn fit(&self, who: Who<'_>) -> bool {
+    fn fit(&self, who: Who<'_>, allow: bool) -> bool {
         let named = match who {
             Who::Arn { arns, account } => self.aws.iter().any(|named| {
                 let root = named.strip_prefix("arn:aws:iam::").and_then(|rest| rest.strip_suffix(":root"));
                 named == "*" || arns.contains(&named.as_str()) || named == account || root == Some(account)
             }),
             Who::Federated(names) => self.federated.iter().any(|f| f == "*" || names.contains(&f.as_str())),
+            Who::Service(name) => self.services.iter().any(|service| service == name),
         };
+        // Services are let in by their names alone.
+        if allow && matches!(who, Who::Service(_)) {
+            return named && !self.negated;
+        }
         (self.everyone || named) != self.negated
     }
 }

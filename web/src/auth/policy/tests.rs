@@ -231,9 +231,25 @@ fn trust_policies_say_who_may_take_on_a_role() {
     }
     assert!(trusts(json!({"Federated": "idp.example"}), Who::Federated(&["idp.example"])));
     assert!(!trusts(json!({"Federated": "idp.example"}), Who::Federated(&["evil.example"])));
-    let service = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "credentials.iot.amazonaws.com"}});
+    let iot = Who::Service(IOT);
+    assert!(trusts(json!({"Service": IOT}), iot) && trusts(json!({"Service": [IOT]}), iot));
+    for other in [json!("*"), json!({"AWS": "*"}), json!({"Federated": "*"})] {
+        assert!(!trusts(other.clone(), iot), "services are let in by name: {other}");
+    }
+    assert!(!trusts(json!({"Service": IOT}), gate) && !trusts(json!({"Service": IOT}), Who::Federated(&[IOT])));
+    let service = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}});
     let error = Policy::parse_trust(&json!({"Statement": service}).to_string()).unwrap_err();
     assert!(error.starts_with("statement 1: Principal: Service"), "{error}");
+    let read = |effect: &str, kind: &str, who: Value| {
+        let statement = json!({"Effect": effect, "Action": "sts:AssumeRole", kind: who});
+        Policy::parse_trust(&json!({"Statement": statement}).to_string()).unwrap()
+    };
+    let asked = Asked { action: "sts:AssumeRole", resource: "*", context: &context };
+    let allowing = read("Allow", "NotPrincipal", json!({"AWS": "123456789012"}));
+    assert_eq!(allowing.evaluate_trust(iot, asked), Verdict::Silent);
+    for denying in [("Principal", json!("*")), ("NotPrincipal", json!({"AWS": "123456789012"}))] {
+        assert_eq!(read("Deny", denying.0, denying.1).evaluate_trust(iot, asked), Verdict::Deny);
+    }
     assert!(Policy::parse_trust(r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole"}}"#).is_err());
     // It grants its role nothing.
     let asked = Asked { action: "sts:AssumeRole", resource: "*", context: &context };

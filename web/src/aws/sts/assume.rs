@@ -80,6 +80,7 @@ impl<'a> Wanted<'a> {
             policy: self.policy,
             policies,
             tags,
+            device: None,
             variables: Default::default(),
         })
     }

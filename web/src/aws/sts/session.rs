@@ -43,6 +43,7 @@ pub(super) async fn token(caller: &Caller, params: &Params) -> Result<Answer, Er
             policy: None,
             policies: Vec::new(),
             tags: Default::default(),
+            device: None,
             variables: Default::default(),
         },
     )?;
