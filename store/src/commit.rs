@@ -8,7 +8,7 @@ use crate::faults::{self, Faults};
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
-use crate::segments::writer::{Item, LogWriter};
+use crate::segments::writer::{Item, LogWriter, SegmentState};
 use crate::state::StreamState;
 use crate::{Clock, Error, Kind, Notice, Range};
 use media::{Fragment, FragmentMeta};
@@ -83,16 +83,21 @@ impl Queue {
 pub(crate) struct Committer {
     pub(crate) work: Receiver<Work>,
     pub(crate) log: LogWriter,
-    pub(crate) catalog: Catalog,
-    pub(crate) notices: broadcast::Sender<Notice>,
-    pub(crate) clock: Clock,
-    pub(crate) faults: Arc<Faults>,
+    pub(crate) recorder: Recorder,
     pub(crate) interval: Duration,
     pub(crate) group_bytes: u64,
     /// Streams whose deletion was in a group that failed, or may not have come to the log before the last stop; noted with the next one, so that a rebuild does not bring them back.
     pub(crate) unnoted: BTreeSet<u64>,
     /// See [`Queue::closing`].
     pub(crate) closing: Arc<AtomicU64>,
+}
+
+/// What makes a group that is on its shelf known: one catalog transaction, then those who wait for it.
+pub(crate) struct Recorder {
+    pub(crate) catalog: Catalog,
+    pub(crate) notices: broadcast::Sender<Notice>,
+    pub(crate) clock: Clock,
+    pub(crate) faults: Arc<Faults>,
 }
 
 impl Committer {
@@ -123,7 +128,7 @@ impl Committer {
         loop {
             match self.work.recv_timeout(LOOK) {
                 Ok(first) => {
-                    let group = self.gather(first);
+                    let group = gather(&self.work, first, self.interval, self.group_bytes);
                     self.commit(group);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -144,88 +149,31 @@ impl Committer {
         }
         self.log.retire();
         let states = self.log.unrecorded().clone();
-        match self.catalog.write_blocking(move |c| segments::put(c, &states)) {
+        match self.recorder.catalog.write_blocking(move |c| segments::put(c, &states)) {
             Ok(()) => self.log.recorded(),
             // The next commit says it.
             Err(error) => tracing::warn!(segment = id, %error, "that a segment is closed could not be recorded"),
         }
     }
 
-    /// Waits until the interval since the first fragment was sealed is over, or enough bytes wait. While one group commits,
-    /// the next fills in the queue.
-    fn gather(&self, first: Work) -> Vec<Work> {
-        let deadline = match &first {
-            Work::Fragment(sealed) => sealed.at + self.interval,
-            Work::Deleted(..) | Work::DeletedRange(_) => Instant::now() + self.interval,
-        };
-        let mut bytes = size(&first);
-        let mut group = vec![first];
-        while bytes < self.group_bytes {
-            match self.work.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(work) => {
-                    bytes += size(&work);
-                    group.push(work);
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        group
-    }
-
     fn commit(&mut self, group: Vec<Work>) {
-        // A fragment of a stream that was deleted meanwhile has no place to go.
-        let mut kept: Vec<Work> = self.unnoted.iter().map(|stream| Work::Deleted(*stream, None)).collect();
-        for work in group {
-            match work {
-                Work::Fragment(sealed) if sealed.stream.is_closed() => {
-                    sealed.fail(&Error::new(Kind::NotFound, "the stream was deleted"))
-                }
-                Work::DeletedRange(deletion) if deletion.stream.is_closed() => {
-                    let _ = deletion.done.send(Err(Error::new(Kind::NotFound, "the stream was deleted")));
-                }
-                work => kept.push(work),
-            }
-        }
+        let kept = kept(group, &self.unnoted);
         if kept.is_empty() {
             return;
         }
         let started = Instant::now();
-        let bodies: Vec<Option<(StreamBody, u64)>> = kept
-            .iter()
-            .map(|work| match work {
-                Work::Fragment(sealed) => Some(sealed.stream.describe()),
-                Work::Deleted(..) | Work::DeletedRange(_) => None,
-            })
-            .collect();
-        let items: Vec<Item<'_>> = kept
-            .iter()
-            .zip(&bodies)
-            .map(|(work, body)| match (work, body) {
-                (Work::Fragment(sealed), Some((body, counter_limit))) => Item::Fragment {
-                    stream: sealed.stream.id(),
-                    body,
-                    counter_limit: *counter_limit,
-                    fragment: &sealed.fragment,
-                },
-                (Work::Deleted(stream, _), _) => Item::Deleted { stream: *stream },
-                (Work::DeletedRange(deletion), _) => {
-                    Item::DeletedRange { stream: deletion.stream.id(), range: deletion.range }
-                }
-                (Work::Fragment(_), None) => unreachable!("a fragment has a body, made just above"),
-            })
-            .collect();
         let before = self.log.position();
-        let places = match self.log.append(&items, (self.clock)()) {
+        let now = (self.recorder.clock)();
+        let places = match with_items(&kept, |items| self.log.append(items, now)) {
             Ok(places) => places,
             Err(error) => return self.fail_all(kept, &error),
         };
-        drop(items);
-        match self.record(&kept, &places) {
+        match self.recorder.record(&kept, &places, self.log.unrecorded().clone()) {
             Ok(outcomes) => {
                 faults::step("catalog.committed");
                 self.log.recorded();
                 self.unnoted.clear();
-                self.finish(kept, outcomes);
+                self.recorder.finish(kept, outcomes);
                 metrics::histogram!("vidicon_commit_seconds").record(started.elapsed().as_secs_f64());
                 metrics::counter!("vidicon_commits_total").increment(1);
             }
@@ -260,8 +208,16 @@ impl Committer {
             }
         }
     }
+}
 
-    fn record(&self, group: &[Work], places: &[Place]) -> Result<Vec<Result<(), Error>>, Error> {
+impl Recorder {
+    /// Writes the rows of a group and the states of segments, in one transaction.
+    pub(crate) fn record(
+        &self,
+        group: &[Work],
+        places: &[Place],
+        segments: BTreeMap<u64, SegmentState>,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
         let rows = group.iter().zip(places).filter_map(|(work, place)| match work {
             Work::Fragment(sealed) => Some(fragments::NewRow {
                 stream: sealed.stream.id(),
@@ -286,17 +242,14 @@ impl Committer {
             }
             Work::Deleted(..) | Work::Fragment(_) => None,
         });
-        let group = fragments::Group {
-            segments: self.log.unrecorded().clone(),
-            rows: rows.collect(),
-            deleted: deleted.collect(),
-        };
+        let group = fragments::Group { segments, rows: rows.collect(), deleted: deleted.collect() };
         let now = (self.clock)();
         self.faults.check("catalog.commit").map_err(Error::of_disk)?;
         self.catalog.write_blocking(move |c| fragments::commit_and_notify(c, &group, &notify, now))
     }
 
-    fn finish(&self, group: Vec<Work>, outcomes: Vec<Result<(), Error>>) {
+    /// Tells those who wait for a group what became of it.
+    pub(crate) fn finish(&self, group: Vec<Work>, outcomes: Vec<Result<(), Error>>) {
         let now = (self.clock)();
         let mut notified = false;
         let mut outcomes = outcomes.into_iter();
@@ -333,6 +286,74 @@ impl Committer {
             let _ = self.notices.send(Notice::Deliveries);
         }
     }
+}
+
+/// What of a group is to be recorded: a fragment of a stream that was deleted meanwhile has no place to go. `unnoted` are
+/// deletions that an earlier group left.
+pub(crate) fn kept(group: Vec<Work>, unnoted: &BTreeSet<u64>) -> Vec<Work> {
+    let mut kept: Vec<Work> = unnoted.iter().map(|stream| Work::Deleted(*stream, None)).collect();
+    for work in group {
+        match work {
+            Work::Fragment(sealed) if sealed.stream.is_closed() => {
+                sealed.fail(&Error::new(Kind::NotFound, "the stream was deleted"))
+            }
+            Work::DeletedRange(deletion) if deletion.stream.is_closed() => {
+                let _ = deletion.done.send(Err(Error::new(Kind::NotFound, "the stream was deleted")));
+            }
+            work => kept.push(work),
+        }
+    }
+    kept
+}
+
+/// Describes a group to what appends it.
+pub(crate) fn with_items<T>(group: &[Work], append: impl FnOnce(&[Item<'_>]) -> T) -> T {
+    let bodies: Vec<Option<(StreamBody, u64)>> = group
+        .iter()
+        .map(|work| match work {
+            Work::Fragment(sealed) => Some(sealed.stream.describe()),
+            Work::Deleted(..) | Work::DeletedRange(_) => None,
+        })
+        .collect();
+    let items: Vec<Item<'_>> = group
+        .iter()
+        .zip(&bodies)
+        .map(|(work, body)| match (work, body) {
+            (Work::Fragment(sealed), Some((body, counter_limit))) => Item::Fragment {
+                stream: sealed.stream.id(),
+                body,
+                counter_limit: *counter_limit,
+                fragment: &sealed.fragment,
+            },
+            (Work::Deleted(stream, _), _) => Item::Deleted { stream: *stream },
+            (Work::DeletedRange(deletion), _) => {
+                Item::DeletedRange { stream: deletion.stream.id(), range: deletion.range }
+            }
+            (Work::Fragment(_), None) => unreachable!("a fragment has a body, made just above"),
+        })
+        .collect();
+    append(&items)
+}
+
+/// Waits until the interval since the first fragment was sealed is over, or enough bytes wait. While one group commits,
+/// the next fills in the queue.
+pub(crate) fn gather(work: &Receiver<Work>, first: Work, interval: Duration, group_bytes: u64) -> Vec<Work> {
+    let deadline = match &first {
+        Work::Fragment(sealed) => sealed.at + interval,
+        Work::Deleted(..) | Work::DeletedRange(_) => Instant::now() + interval,
+    };
+    let mut bytes = size(&first);
+    let mut group = vec![first];
+    while bytes < group_bytes {
+        match work.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(next) => {
+                bytes += size(&next);
+                group.push(next);
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    group
 }
 
 impl Sealed {

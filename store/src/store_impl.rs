@@ -2,7 +2,7 @@
 
 use crate::budget::Process;
 use crate::catalog::{Catalog, fragments, ranges, schema, segments, streams};
-use crate::commit::{Committer, Queue, Work};
+use crate::commit::{Committer, Queue, Recorder, Work};
 use crate::deletion::Deletions;
 use crate::faults::Faults;
 use crate::folder::Folder;
@@ -439,10 +439,12 @@ impl Opened {
         let committer = Committer {
             work,
             log,
-            catalog: catalog.clone(),
-            notices: notices.clone(),
-            clock: clock.clone(),
-            faults: faults.clone(),
+            recorder: Recorder {
+                catalog: catalog.clone(),
+                notices: notices.clone(),
+                clock: clock.clone(),
+                faults: faults.clone(),
+            },
             interval: Duration::from_millis(config.commit_interval_ms),
             group_bytes: config.commit_bytes,
             unnoted,

@@ -47,7 +47,12 @@ struct Active {
     end: u64,
     created_at: UnixMillis,
     deletions: bool,
-    /// Streams and headers that this segment already describes; of a stream, the retention that it says.
+    described: Described,
+}
+
+/// Streams and headers that a segment already describes; of a stream, the retention that it says.
+#[derive(Default)]
+pub(crate) struct Described {
     streams: HashMap<u64, Option<u32>>,
     headers: HashSet<(u64, HeaderId)>,
 }
@@ -82,7 +87,7 @@ impl LogWriter {
                     Error::new(Kind::Unavailable, format!("segment {} cannot be opened", path.display())).with_source(e)
                 })?;
                 let tail = Tail::new(file, &path);
-                Some(Active { id, tail, end, created_at, deletions, streams: HashMap::new(), headers: HashSet::new() })
+                Some(Active { id, tail, end, created_at, deletions, described: Described::default() })
             }
             None => None,
         };
@@ -130,8 +135,7 @@ impl LogWriter {
         }
         active.end = to;
         // What the cut group described is described again.
-        active.streams.clear();
-        active.headers.clear();
+        active.described = Described::default();
         self.unrecorded.insert(active.id, active.state(false));
         self.cut();
     }
@@ -167,7 +171,7 @@ impl LogWriter {
             self.create(now).map_err(Failure::Write)?;
         }
         let active = self.active.as_mut().expect("made just above");
-        let plan = Plan::new(active, group);
+        let plan = Plan::new(active.id, active.end, &active.described, group);
         let wrote = match self.faults.check("segment.write") {
             Ok(()) => active.tail.append(&plan.parts, active.end, &mut self.stage, &self.faults),
             Err(error) => Err(append::Failure::Write(error)),
@@ -185,8 +189,8 @@ impl LogWriter {
         self.faults.check("segment.sync").and_then(|()| active.tail.file().sync_data()).map_err(Failure::Sync)?;
         active.end = plan.end;
         active.deletions |= group.iter().any(|item| !matches!(item, Item::Fragment { .. }));
-        active.streams.extend(plan.streams);
-        active.headers.extend(plan.headers);
+        active.described.streams.extend(plan.described.streams);
+        active.described.headers.extend(plan.described.headers);
         self.unrecorded.insert(active.id, active.state(false));
         Ok(plan.places)
     }
@@ -236,8 +240,7 @@ impl LogWriter {
                 end,
                 created_at: now,
                 deletions: false,
-                streams: HashMap::new(),
-                headers: HashSet::new(),
+                described: Described::default(),
             };
             self.unrecorded.insert(id, active.state(false));
             self.active = Some(active);
@@ -254,39 +257,34 @@ impl Active {
 }
 
 /// The bytes of a group as slices, and where each item comes to lie.
-struct Plan {
-    parts: Vec<Bytes>,
-    places: Vec<Place>,
-    end: u64,
-    streams: HashMap<u64, Option<u32>>,
-    headers: HashSet<(u64, HeaderId)>,
+pub(crate) struct Plan {
+    pub(crate) parts: Vec<Bytes>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) end: u64,
+    described: Described,
 }
 
 impl Plan {
-    fn new(active: &Active, group: &[Item<'_>]) -> Plan {
-        let mut plan = Plan {
-            parts: Vec::new(),
-            places: Vec::with_capacity(group.len()),
-            end: active.end,
-            streams: HashMap::new(),
-            headers: HashSet::new(),
-        };
+    /// Of a group that goes to this segment behind `end`, where `described` is described before.
+    pub(crate) fn new(segment: u64, end: u64, described: &Described, group: &[Item<'_>]) -> Plan {
+        let mut plan =
+            Plan { parts: Vec::new(), places: Vec::with_capacity(group.len()), end, described: Described::default() };
         for item in group {
             if let Item::Fragment { stream, body, counter_limit, fragment } = item {
                 // Again where the retention changed: of several descriptions the last counts.
-                let said = plan.streams.get(stream).or_else(|| active.streams.get(stream));
+                let said = plan.described.streams.get(stream).or_else(|| described.streams.get(stream));
                 if said != Some(&body.retention_hours) {
-                    plan.streams.insert(*stream, body.retention_hours);
+                    plan.described.streams.insert(*stream, body.retention_hours);
                     let payload = Bytes::from(body.encode());
                     plan.push(Head::stream(*stream, *counter_limit, &payload), [payload]);
                 }
                 let key = (*stream, fragment.meta.header);
-                if !active.headers.contains(&key) && plan.headers.insert(key) {
+                if !described.headers.contains(&key) && plan.described.headers.insert(key) {
                     let payload = fragment.header.bytes.clone();
                     plan.push(Head::header(*stream, fragment.meta.header, &payload), [payload]);
                 }
             }
-            plan.places.push(Place { segment: active.id, offset: plan.end });
+            plan.places.push(Place { segment, offset: plan.end });
             match item {
                 Item::Fragment { stream, fragment, .. } => {
                     plan.push(Head::fragment(*stream, &fragment.meta), fragment.payload().cloned());
