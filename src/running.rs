@@ -36,6 +36,10 @@ impl Failure {
     pub(crate) fn with_code(code: u8, text: impl fmt::Display) -> Self {
         Failure { text: text.to_string(), code }
     }
+    /// The store could not be opened: what the operator configured, or anything else.
+    pub(crate) fn of_store(error: store::Error) -> Self {
+        if error.is_configuration() { Failure::config(error) } else { Failure::other(error) }
+    }
     /// The process's exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code
@@ -134,7 +138,7 @@ impl Running {
         let ports = Ports::open(&config).await?;
 
         let clock: Clock = Arc::new(now);
-        let store = Store::open(config.store.clone(), clock).await.map_err(Failure::other)?;
+        let store = Store::open(config.store.clone(), clock).await.map_err(Failure::of_store)?;
         info!(data = %config.data.display(), "store open");
         match Self::start_on(&store, ports, config, metrics, environment).await {
             Ok(running) => Ok(running),

@@ -27,6 +27,7 @@ pub(crate) struct Config {
     /// How to log.
     pub(crate) log_format: LogFormat,
     pub(crate) store: store::Config,
+    pub(crate) storage: store::StorageConfig,
     pub(crate) ingest: ingest::Config,
     pub(crate) webrtc: signaling::Config,
     pub(crate) detection: ml::Config,
@@ -47,6 +48,7 @@ impl Default for Config {
             log: "info".into(),
             log_format: LogFormat::Text,
             store: Default::default(),
+            storage: Default::default(),
             ingest: Default::default(),
             webrtc: Default::default(),
             detection: Default::default(),
@@ -207,6 +209,7 @@ pub(crate) fn load(options: &ServeOptions) -> Result<Config, ConfigError> {
         config.log_format = format;
     }
     config.store.data = config.data.clone();
+    config.store.storage = config.storage.clone();
     config.validate(file)?;
     Ok(config)
 }
@@ -277,6 +280,7 @@ impl Config {
         }
         self.aws.check().or_else(error)?;
         self.putmedia.check().or_else(error)?;
+        self.storage.check().or_else(error)?;
         let store = &self.store;
         if !(1..=60_000).contains(&store.commit_interval_ms) {
             return error(format!(

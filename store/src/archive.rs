@@ -36,7 +36,7 @@ impl Archive {
     pub fn open(data: &Path) -> Result<Archive, Error> {
         let folder = Folder::look(data)?;
         let catalog = schema::look(&folder.catalog(), folder.store)?;
-        Ok(Archive { catalog: Arc::new(Mutex::new(catalog)), reader: Reader::new(&folder.segments())? })
+        Ok(Archive { catalog: Arc::new(Mutex::new(catalog)), reader: Reader::new(folder.shelf())? })
     }
 
     async fn read<T: Send + 'static>(

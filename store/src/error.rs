@@ -31,12 +31,21 @@ pub struct Error {
     kind: Kind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    configuration: bool,
 }
 
 impl Error {
     /// An error of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), source: None }
+        Error { kind, message: message.into(), source: None, configuration: false }
+    }
+    /// An error that the operator has to mend: what is configured does not fit what is there.
+    pub(crate) fn of_configuration(message: impl Into<String>) -> Self {
+        Error { configuration: true, ..Error::new(Kind::Invalid, message) }
+    }
+    /// Whether what is configured does not fit what is there, so that trying again does not help.
+    pub fn is_configuration(&self) -> bool {
+        self.configuration
     }
     /// The same with its cause.
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -1,5 +1,6 @@
 //! The data folder: its format file, its lock, its paths and their permissions.
 
+use crate::segments::objects::attach;
 use crate::segments::shelf::Shelf;
 use crate::{Error, Kind, faults};
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,8 @@ impl Folder {
         let lock = lock(root)?;
         let store = read_format(root)?
             .ok_or_else(|| Error::new(Kind::NotFound, format!("{}: the `format` file went away", root.display())))?;
-        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), lock: Some(lock) })
+        let shelf = attach::noted(root, store)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
+        Ok(Folder { root: root.to_owned(), store, shelf, lock: Some(lock) })
     }
 
     /// Looks at a folder without locking it: another process may have it open, so nothing in it is changed through this.
@@ -89,7 +91,8 @@ impl Folder {
         let store = read_format(root)?.ok_or_else(|| {
             Error::new(Kind::NotFound, format!("{} is no data folder: it has no `format` file", root.display()))
         })?;
-        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), lock: None })
+        let shelf = attach::noted(root, store)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
+        Ok(Folder { root: root.to_owned(), store, shelf, lock: None })
     }
 
     /// Whether this process alone has it open.
@@ -100,9 +103,16 @@ impl Folder {
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.shelf
     }
-    /// The folder of segments that lie on this machine.
+    /// Says where segments lie; until then it is the data folder.
+    pub(crate) fn set_shelf(&mut self, shelf: Shelf) {
+        self.shelf = shelf;
+    }
+    /// The folder of segments that lie on this machine; where they do not, an empty one.
     pub(crate) fn segments(&self) -> PathBuf {
-        self.root.join("segments")
+        match &self.shelf {
+            Shelf::Folder(folder) => folder.clone(),
+            Shelf::Objects(_) => self.root.join("segments"),
+        }
     }
     /// The data folder.
     pub(crate) fn root(&self) -> &Path {

@@ -28,6 +28,7 @@ mod memory;
 pub mod notifications;
 mod order;
 pub mod outbound;
+mod pipeline;
 mod quarantine;
 pub mod quota;
 pub mod records;
@@ -53,6 +54,11 @@ pub use error::{Error, Kind};
 #[doc(hidden)]
 pub use faults::POINTS as FAIL_POINTS;
 pub use follow::{Followed, Follower, LiveFragment, LiveFrame};
+#[doc(hidden)]
+pub use object_store;
+pub use segments::objects::config::StorageConfig;
+#[doc(hidden)]
+pub use segments::objects::faulty;
 pub use segments::record::{FormatError, fuzz as fuzz_record};
 pub use store_impl::{Clock, Config, Notice, Store};
 pub use stream::{

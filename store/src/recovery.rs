@@ -8,6 +8,7 @@ use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{db, rewrites, segments, streams};
 use crate::folder::{Folder, sync_dir};
+use crate::segments::objects::config::MOST_PUTS;
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody, VERSION};
 use crate::segments::scan::{End, Scan};
@@ -15,6 +16,7 @@ use crate::segments::shelf::Shelf;
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind, faults};
 use bytes::Bytes;
+use media::UnixMillis;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
@@ -30,8 +32,14 @@ pub(crate) struct Resume {
 
 /// Mends the ends of segments and adopts what was complete.
 pub(crate) fn recover(c: &mut Connection, folder: &Folder, segment_bytes: u64) -> Result<Resume, Error> {
-    let mut candidates: Vec<(u64, Option<SegmentState>)> =
-        segments::open(c)?.into_iter().map(|row| (row.id, Some(row.state))).collect();
+    let mut candidates: Vec<(u64, Option<SegmentState>)> = Vec::new();
+    for row in segments::open(c)? {
+        match row.state.end {
+            // Set aside by an earlier start: the next sweep removes what came there too late.
+            0 => segments::put(c, &BTreeMap::from([(row.id, SegmentState { closed: true, ..row.state })]))?,
+            _ => candidates.push((row.id, Some(row.state))),
+        }
+    }
     let mut next_id = segments::next_id(c)?;
     // More than one, and with holes that retention left, where an older catalog was put back.
     candidates.extend(folder.shelf().ids_after(next_id - 1)?.into_iter().map(|id| (id, None)));
@@ -52,7 +60,19 @@ pub(crate) fn recover(c: &mut Connection, folder: &Folder, segment_bytes: u64) -
         }
     }
     ranges::finish_all(c)?;
+    if let Shelf::Objects(_) = folder.shelf() {
+        next_id = set_aside(c, next_id)?;
+    }
     Ok(Resume { segment: resume, next_id })
+}
+
+/// A PUT of the process before may still reach the bucket, after it was killed. Nobody was told that it did, so its object counts for
+/// nothing; the ids that such ones can have are left out, and noted, so that the start after this one has them removed. Gives the id after them.
+fn set_aside(c: &Connection, first: u64) -> Result<u64, Error> {
+    let next = first + MOST_PUTS as u64;
+    let late = SegmentState { created_at: UnixMillis(0), end: 0, closed: false, deletions: false };
+    segments::put(c, &(first..next).map(|id| (id, late.clone())).collect())?;
+    Ok(next)
 }
 
 /// Mends one segment; says whether it can be appended to. `None` if the file is none of ours and so is left alone.
@@ -118,6 +138,12 @@ fn mend(
             // Adopted bytes may not have been synced when the process ended.
             file.sync_all().and_then(|()| sync_dir(segments)).map_err(io)?;
         }
+        // An object came whole, or not at all.
+        Shelf::Objects(_) => {
+            if let End::Torn(why) = scan.end() {
+                tracing::error!(segment = id, at = end, bytes = scan.len - end, %why, "the end of an object is damaged");
+            }
+        }
     }
     faults::step("recovery.synced");
     let state = SegmentState { created_at: scan.header.created_at, end, closed: false, deletions };
@@ -143,7 +169,7 @@ fn mend(
         tracing::info!(segment = id, fragments = count, "complete fragments behind the last commit are adopted");
     }
     // What is written now has no place in a file of an earlier version.
-    Ok(Some((state, scan.header.version == VERSION)))
+    Ok(Some((state, scan.header.version == VERSION && matches!(shelf, Shelf::Folder(_)))))
 }
 
 /// Where the catalog is older than the segments (an earlier copy was put back), it knows neither the streams that were made since

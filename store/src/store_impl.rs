@@ -7,19 +7,25 @@ use crate::deletion::Deletions;
 use crate::faults::Faults;
 use crate::folder::Folder;
 use crate::memory::Recorded;
+use crate::pipeline::{self, Pipeline, Settler};
 use crate::quota::{self, Account, AtQuota, StoreUsage, StreamQuota, Usage};
 use crate::records::{Alert, Detection};
 use crate::reserve::Reserve;
 use crate::retention::Sweeper;
 use crate::rewrite::{self, Rewriter};
+use crate::segments::objects::attach;
+use crate::segments::objects::config::StorageConfig;
 use crate::segments::reader::Reader;
+use crate::segments::shelf::Shelf;
 use crate::segments::writer::LogWriter;
 use crate::state::{Shared, StreamState, Streams};
 use crate::stream::Stream;
 use crate::tail::Tail;
 use crate::{Error, Kind, documents, faults, recovery, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
+use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -28,6 +34,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 /// Notices that a slow listener can be behind before it misses some.
 const NOTICES: usize = 1024;
@@ -55,6 +62,9 @@ pub struct Config {
     pub default_retention_hours: u32,
     /// How often the retention sweeper runs, in seconds.
     pub sweep_interval_s: u64,
+    /// Where segments lie. Set by the binary from `[storage]`.
+    #[serde(skip)]
+    pub storage: StorageConfig,
     /// Most bytes that all segments together take; 0 is no limit but the disk.
     pub quota_bytes: u64,
     /// The same as a part of the disk that the data lies on, in percent; 0 is none. The smaller of both counts.
@@ -87,6 +97,7 @@ impl Default for Config {
             tail_bytes: 32 << 20,
             default_retention_hours: 24 * 7,
             sweep_interval_s: 30,
+            storage: StorageConfig::default(),
             quota_bytes: 0,
             quota_percent: 0,
             min_free_bytes: 256 << 20,
@@ -161,7 +172,17 @@ impl Drop for Inner {
 impl Store {
     /// Opens or makes the data folder: locks it, upgrades or refuses its format, recovers, starts the commit and sweep tasks.
     pub async fn open(config: Config, clock: Clock) -> Result<Store, Error> {
-        let opened = tokio::task::spawn_blocking(move || Opened::new(config, clock)).await;
+        Store::open_given(config, clock, None).await
+    }
+
+    /// The same with segments in this store of objects, whatever `config.storage.url` says. For tests.
+    #[doc(hidden)]
+    pub async fn open_on(config: Config, clock: Clock, objects: Arc<dyn ObjectStore>) -> Result<Store, Error> {
+        Store::open_given(config, clock, Some(objects)).await
+    }
+
+    async fn open_given(config: Config, clock: Clock, given: Option<Arc<dyn ObjectStore>>) -> Result<Store, Error> {
+        let opened = tokio::task::spawn_blocking(move || Opened::new(config, clock, given)).await;
         let opened = opened.map_err(|e| Error::new(Kind::Internal, "opening the store failed").with_source(e))??;
         Ok(opened.start())
     }
@@ -172,6 +193,9 @@ impl Store {
         inner.shared.stopping.store(true, Ordering::SeqCst);
         inner.stop.cancel();
         inner.shared.queue.close();
+        if let Some(objects) = inner.shared.reader.objects() {
+            objects.stop();
+        }
         self.states().iter().for_each(|stream| stream.stop());
         inner.budget.wake();
         inner.tasks.close();
@@ -190,6 +214,11 @@ impl Store {
             true => Ok(()),
             false => Err(Error::new(Kind::Internal, "the commit thread had panicked")),
         }
+    }
+
+    /// Why what comes in is not made durable now, if it is the bucket's doing; `None` where segments lie in a folder.
+    pub fn storage_problem(&self) -> Option<String> {
+        self.inner.shared.reader.objects().and_then(|objects| objects.problem())
     }
 
     /// The time now by the store's clock.
@@ -395,6 +424,14 @@ async fn detached<T: Send + 'static>(
         .unwrap_or_else(|e| Err(Error::new(Kind::Internal, "a change of streams failed").with_source(e)))
 }
 
+/// What quotas look at: the disk of the segments. A bucket has none, and its recordings do not make room on the one of the catalog.
+fn on_disk(config: &Config, shelf: &Shelf) -> Config {
+    match shelf {
+        Shelf::Folder(folder) => Config { data: folder.clone(), ..config.clone() },
+        Shelf::Objects(_) => Config { min_free_bytes: 0, quota_percent: 0, ..config.clone() },
+    }
+}
+
 /// A store whose files are open and mended and whose tasks do not run yet.
 struct Opened {
     inner: Arc<Inner>,
@@ -403,8 +440,11 @@ struct Opened {
 
 impl Opened {
     /// Blocks.
-    fn new(config: Config, clock: Clock) -> Result<Opened, Error> {
-        let folder = Arc::new(Folder::open_or_create(&config.data)?);
+    fn new(config: Config, clock: Clock, given: Option<Arc<dyn ObjectStore>>) -> Result<Opened, Error> {
+        let mut folder = Folder::open_or_create(&config.data)?;
+        attach::attach(&mut folder, &config.storage, given)?;
+        attach::remember(&config.data, &config.storage)?;
+        let folder = Arc::new(folder);
         let reserve = Reserve::new(&config.data);
         reserve.give_up_if_full();
         let mut connection = crate::check::open_or_rebuild(&folder)?;
@@ -420,38 +460,65 @@ impl Opened {
         let deletions = Deletions::new(ranges::next_id(&connection)?);
         let segments = Arc::new(AtomicU64::new(segments::count(&connection)?));
         let usage = segments::bytes(&connection)?;
-        let usage = Usage::new(&config, usage.0, usage.1);
+        let usage = Usage::new(&on_disk(&config, folder.shelf()), usage.0, usage.1);
         let unnoted = streams::deleted(&connection)?;
         drop(connection);
 
         let catalog = Catalog::open(&folder.catalog(), folder.store, &folder)?;
         let faults = Arc::new(Faults::default());
-        let log = LogWriter::new(
-            &folder.segments(),
-            folder.store,
-            segment_bytes,
-            resume.next_id,
-            resume.segment,
-            faults.clone(),
-        )?;
         let (queue, work) = Queue::new();
         let (notices, _) = broadcast::channel(NOTICES);
-        let committer = Committer {
-            work,
-            log,
-            recorder: Recorder {
-                catalog: catalog.clone(),
-                notices: notices.clone(),
-                clock: clock.clone(),
-                faults: faults.clone(),
-            },
-            interval: Duration::from_millis(config.commit_interval_ms),
-            group_bytes: config.commit_bytes,
-            unnoted,
-            closing: queue.closing.clone(),
+        let recorder = Recorder {
+            catalog: catalog.clone(),
+            notices: notices.clone(),
+            clock: clock.clone(),
+            faults: faults.clone(),
         };
-        let committer = committer.start(folder.clone())?;
-        let reader = Reader::new(&folder.segments())?;
+        let committer = match folder.shelf() {
+            Shelf::Folder(_) => {
+                let log = LogWriter::new(
+                    &folder.segments(),
+                    folder.store,
+                    segment_bytes,
+                    resume.next_id,
+                    resume.segment,
+                    faults.clone(),
+                )?;
+
+                let committer = Committer {
+                    work,
+                    log,
+                    recorder,
+                    interval: Duration::from_millis(config.commit_interval_ms),
+                    group_bytes: config.commit_bytes,
+                    unnoted,
+                    closing: queue.closing.clone(),
+                };
+                committer.start(folder.clone())?
+            }
+            Shelf::Objects(objects) => {
+                let storage = &config.storage;
+                let settler = Settler {
+                    recorder,
+                    objects: objects.clone(),
+                    spool_after: Duration::from_millis(storage.spool_after_ms),
+                    unrecorded: BTreeMap::new(),
+                    unnoted: Arc::new(Mutex::new(unnoted)),
+                };
+                let pipeline = Pipeline {
+                    work,
+                    objects: objects.clone(),
+                    store: folder.store,
+                    next_id: resume.next_id,
+                    interval: Duration::from_millis(storage.commit_interval_ms),
+                    group_bytes: config.commit_bytes,
+                    puts: storage.puts,
+                    settler,
+                };
+                pipeline.start(folder.clone())?
+            }
+        };
+        let reader = Reader::new(folder.shelf())?;
         let budget = Process::new(config.budget_bytes);
         let streams: Arc<Streams> = Arc::new(RwLock::default());
         let shelf = folder.shelf().clone();
@@ -505,6 +572,10 @@ impl Opened {
         let (clock, now, shared) = (inner.shared.clock.clone(), inner.sweep_now.clone(), inner.shared.clone());
         tasks::sweep(&inner.tasks, &inner.stop, sweeper, clock, every, now, shared);
         tasks::watch(&inner.tasks, &inner.stop, inner.shared.clone(), inner.streams.clone(), segments);
+        if let Some(objects) = inner.shared.reader.objects() {
+            let upload = pipeline::upload(objects.clone(), inner.shared.config.storage.puts, inner.stop.clone());
+            inner.tasks.spawn_on(upload.instrument(tracing::info_span!("upload")), &objects.handle());
+        }
         Store { inner }
     }
 }

@@ -1,10 +1,11 @@
 //! The segment log: append-only files that hold the fragments of all streams.
 //!
-//! What belongs here: the on-disk record ([`record`]), appending groups ([`writer`], [`append`]), reading one fragment ([`reader`])
+//! What belongs here: the on-disk record ([`record`]), appending groups ([`writer`], [`append`]), reading one fragment ([`reader`]),
 //! walking a whole segment ([`scan`]), and where segments lie ([`shelf`]). What does not: which fragments exist; the catalog says that.
 
 mod append;
 pub(crate) mod copy;
+pub(crate) mod objects;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod scan;

@@ -1,12 +1,13 @@
 //! Reading one fragment out of a segment, through `object_store` range reads, so that a bucket can stand in for the folder.
 
 use super::file_name;
+use super::objects::bucket::Objects;
 use super::record::{HEAD_LEN, Head, RecordKind};
+use super::shelf::Shelf;
 use crate::{Error, Kind};
 use bytes::Bytes;
 use media::FragmentMeta;
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Where a fragment's record starts.
@@ -25,16 +26,42 @@ impl std::fmt::Display for Place {
 /// Reads fragments. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    objects: Arc<dyn ObjectStore>,
+    from: From,
+}
+
+#[derive(Clone)]
+enum From {
+    Folder(Arc<dyn ObjectStore>),
+    Objects(Arc<Objects>),
 }
 
 impl Reader {
-    /// Reads from the folder `segments`.
-    pub(crate) fn new(folder: &Path) -> Result<Reader, Error> {
+    /// Reads from where segments lie.
+    pub(crate) fn new(shelf: &Shelf) -> Result<Reader, Error> {
+        let folder = match shelf {
+            Shelf::Folder(folder) => folder,
+            Shelf::Objects(objects) => return Ok(Reader { from: From::Objects(objects.clone()) }),
+        };
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|e| {
             Error::new(Kind::Unavailable, format!("folder {} cannot be read", folder.display())).with_source(e)
         })?;
-        Ok(Reader { objects: Arc::new(objects) })
+        Ok(Reader { from: From::Folder(Arc::new(objects)) })
+    }
+
+    /// The bucket, if that is where segments lie.
+    pub(crate) fn objects(&self) -> Option<&Arc<Objects>> {
+        match &self.from {
+            From::Folder(_) => None,
+            From::Objects(objects) => Some(objects),
+        }
+    }
+
+    /// Bytes of a segment, fewer where it ends before.
+    pub(crate) async fn range(&self, segment: u64, range: std::ops::Range<u64>) -> object_store::Result<Bytes> {
+        match &self.from {
+            From::Folder(folder) => folder.get_range(&ObjectPath::from(file_name(segment)), range).await,
+            From::Objects(objects) => objects.range(segment, range).await,
+        }
     }
 
     /// The payload at `place`: lead and cluster. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
@@ -49,9 +76,8 @@ impl Reader {
         let corrupt = |why: String| {
             Error::new(Kind::Corrupt, format!("stream {what} fragment {} in {place}: {why}", meta.number))
         };
-        let path = ObjectPath::from(file_name(place.segment));
         let end = place.offset + HEAD_LEN as u64 + u64::from(meta.bytes);
-        let bytes = self.objects.get_range(&path, place.offset..end).await.map_err(|e| match e {
+        let bytes = self.range(place.segment, place.offset..end).await.map_err(|e| match e {
             // Gone between the catalog's answer and now: the retention sweeper took the segment, or someone else did.
             object_store::Error::NotFound { .. } => {
                 Error::new(Kind::NotFound, format!("stream {what} fragment {}: {place} is gone", meta.number))

@@ -3,6 +3,7 @@
 //! What belongs here: the one seam through which recovery, retention, check and rebuild list, walk and remove segments. What does
 //! not: appending (the folder's [`super::writer`]), and reading single fragments ([`super::reader`]).
 
+use super::objects::bucket::Objects;
 use super::record::{FILE_HEADER_LEN, FileHeader, FormatError};
 use super::scan::Scan;
 use crate::folder::sync_dir;
@@ -10,12 +11,15 @@ use crate::{Error, Kind};
 use std::io::ErrorKind::NotFound;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where segments lie. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum Shelf {
     /// Append-only files of this folder.
     Folder(PathBuf),
+    /// Objects of a bucket, one a group.
+    Objects(Arc<Objects>),
 }
 
 impl Shelf {
@@ -34,6 +38,7 @@ impl Shelf {
                 ids.sort_unstable();
                 Ok(ids)
             }
+            Shelf::Objects(objects) => objects.ids_after(after),
         }
     }
 
@@ -48,6 +53,7 @@ impl Shelf {
                 }
                 Scan::open(&path, read_fragments).map(Some)
             }
+            Shelf::Objects(objects) => objects.scan(id, read_fragments),
         }
     }
 
@@ -66,6 +72,8 @@ impl Shelf {
                 }
                 Ok(cut_short)
             }
+            // An object comes whole, or not at all.
+            Shelf::Objects(_) => Ok(false),
         }
     }
 
@@ -98,6 +106,7 @@ impl Shelf {
                     }
                 }
             }
+            Shelf::Objects(objects) => objects.remove(ids).await,
         }
     }
 
@@ -105,6 +114,7 @@ impl Shelf {
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
             Shelf::Folder(folder) => Some(folder),
+            Shelf::Objects(_) => None,
         }
     }
 
@@ -112,6 +122,7 @@ impl Shelf {
     pub(crate) fn name(&self, id: u64) -> String {
         match self {
             Shelf::Folder(folder) => super::path(folder, id).display().to_string(),
+            Shelf::Objects(objects) => objects.name(id),
         }
     }
 }

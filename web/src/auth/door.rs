@@ -55,6 +55,9 @@ impl Door {
     /// Whether the store answers, and makes durable what comes in.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         self.app.store.setting("root_access_key_id").await?;
+        if let Some(problem) = self.app.store.storage_problem() {
+            return Err(Error::unavailable("not_ready", problem, 5));
+        }
         let now = self.now();
         let receiving = self.app.store.streams().into_iter().map(|s| s.stats()).filter(|s| s.bitrate_bps > 0);
         let late: Vec<_> = receiving.map(|s| s.last_commit_at.is_some_and(|at| at.plus(COMMIT_MS) < now)).collect();
