@@ -5,6 +5,8 @@
 //! every outbound connection of the process goes through.
 //!
 //! What does not: protocols, HTTP, detection.
+// Tests inside the crate share the media of those beside it, and say what they skip.
+#![cfg_attr(test, allow(clippy::duplicate_mod, clippy::print_stdout))]
 
 #[cfg(test)]
 extern crate self as store;
