@@ -53,6 +53,13 @@ impl From<Bytes> for Chunks {
     }
 }
 
+impl From<Vec<Bytes>> for Chunks {
+    fn from(parts: Vec<Bytes>) -> Self {
+        let len = parts.iter().map(Bytes::len).sum();
+        Chunks { parts, len }
+    }
+}
+
 impl FromIterator<Bytes> for Chunks {
     fn from_iter<I: IntoIterator<Item = Bytes>>(parts: I) -> Self {
         let mut chunks = Chunks::new();

@@ -57,7 +57,8 @@ impl Collected {
     /// The bytes, as they were collected.
     pub(super) fn finish(mut self) -> Chunks {
         self.settle();
-        self.parts.into_iter().collect()
+        self.parts.shrink_to_fit();
+        self.parts.into()
     }
 
     /// Puts other bytes in the place of as many at `at`, which were added as one. Looks from the end.

@@ -44,8 +44,16 @@ pub(super) struct Intake {
     carry: [u8; HEAD],
     carried: usize,
     /// The beginning of a body that earlier pieces ended with. Consumed.
-    body: Option<Vec<u8>>,
+    body: Option<Begun>,
     offset: u64,
+}
+
+/// A body that is being copied.
+#[derive(Debug)]
+struct Begun {
+    /// Its element's head, where that is to be kept next to it, and then what has come of it.
+    bytes: Vec<u8>,
+    head: usize,
 }
 
 impl Intake {
@@ -58,9 +66,9 @@ impl Intake {
         self.offset
     }
 
-    /// Bytes of a body of which the rest is still to come.
+    /// Bytes of a body of which the rest is still to come, and of its head if no sink has got that yet.
     pub(super) fn begun(&self) -> usize {
-        self.body.as_ref().map_or(0, Vec::len)
+        self.body.as_ref().map_or(0, |body| body.bytes.len())
     }
 
     /// Whether nothing is left, and nothing was begun.
@@ -125,31 +133,49 @@ impl Intake {
             }
             return Some(body);
         }
-        self.flush(sink);
-        let mut body = self.body.take().unwrap_or_else(|| Vec::with_capacity(len.min(FIRST_BUFFER)));
+        let mut body = match self.body.take() {
+            Some(body) => body,
+            None => self.begin_body(len, sink),
+        };
+        let bytes = &mut body.bytes;
         loop {
-            let missing = len - body.len();
+            let missing = body.head + len - bytes.len();
             let more = missing.min(self.piece.len() - self.at);
-            if body.capacity() - body.len() < more {
+            if bytes.capacity() - bytes.len() < more {
                 // Doubles, but never beyond what the body needs.
-                body.reserve_exact(missing.min(body.len().max(more)));
+                bytes.reserve_exact(missing.min(bytes.len().max(more)));
             }
-            body.extend_from_slice(&self.piece[self.at..self.at + more]);
+            bytes.extend_from_slice(&self.piece[self.at..self.at + more]);
             self.at += more;
             self.run = self.at;
             self.offset += more as u64;
-            if body.len() == len {
-                let body = Bytes::from(body);
+            if more == missing {
+                let whole = Bytes::from(body.bytes);
+                let taken = whole.slice(body.head..);
                 if let Some(sink) = sink {
-                    sink.push(body.clone());
+                    sink.push(whole);
                 }
-                return Some(body);
+                return Some(taken);
             }
             if !self.next_piece(sink) {
                 self.body = Some(body);
                 return None;
             }
         }
+    }
+
+    /// A buffer for a body of this length. The head that was just consumed goes before it, so that both are one part of what is kept.
+    fn begin_body(&mut self, len: usize, sink: &mut Sink) -> Begun {
+        let run = self.run..self.at;
+        let head = if sink.is_some() && run.len() <= HEAD { run.len() } else { 0 };
+        let mut bytes = Vec::with_capacity(head + len.min(FIRST_BUFFER));
+        if head > 0 {
+            bytes.extend_from_slice(&self.piece[run]);
+            self.run = self.at;
+        } else {
+            self.flush(sink);
+        }
+        Begun { bytes, head }
     }
 
     /// Consumes up to `left` bytes, and counts it down; whether it came to 0.
