@@ -374,7 +374,7 @@ impl StreamState {
         self.account.added(record_len(fragment.meta.bytes), &self.shared.usage);
         let meta = fragment.meta.clone();
         // First, so that whoever learns of it finds it.
-        self.shared.tail.push(self.id(), fragment);
+        self.shared.tail.push(self.id(), fragment, Instant::now());
         let mut inner = self.lock();
         inner.stats.last_commit_at = Some(now);
         let waiters = inner.memory.settle(number);
@@ -454,7 +454,7 @@ impl StreamState {
 
     /// A fragment of the tail.
     pub(crate) fn in_tail(&self, number: FragmentNumber) -> Option<Arc<Fragment>> {
-        self.shared.tail.get(self.id(), number)
+        self.shared.tail.get(self.id(), number, Instant::now())
     }
 
     /// A header that memory knows.

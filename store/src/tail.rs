@@ -1,15 +1,19 @@
 //! The tail: the newest durable fragments of all streams, in memory.
 //!
-//! What belongs here: which fragments those are, within one bound for all streams together; the oldest go first. What does not: figures
-//! of fragments ([`crate::memory`]), and frames of fragments that are still open ([`crate::follow`]).
+//! What belongs here: which fragments those are, within one bound for all streams together. What does not: figures of fragments
+//! ([`crate::memory`]), and frames of fragments that are still open ([`crate::follow`]).
 //!
-//! It serves those that watch: they ask for a fragment as soon as it is durable. Whoever comes later reads the segment, which the
-//! kernel still has in memory for a while, so there is nothing to gain from keeping more for streams that nobody looks at.
+//! It serves those that watch: they ask for a fragment as soon as it is durable, or a few later. So fragments of streams that nobody has
+//! read for a while go first, and then the oldest. Whoever reads what is gone reads its segment, and then counts as one that watches.
 
 use crate::budget::{FRAGMENT_OVERHEAD, FRAME_OVERHEAD};
 use media::{Fragment, FragmentMeta, FragmentNumber};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Somebody watches a stream if a fragment of it was asked for so recently.
+const WATCHED: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(crate) struct Tail {
@@ -20,12 +24,15 @@ pub(crate) struct Tail {
 /// A stream's id, and a number in it.
 type Key = (u64, FragmentNumber);
 
+/// Whether somebody watched its stream, and where it stands among all as they became durable.
+type Place = (bool, u64);
+
 #[derive(Default)]
 struct Held {
-    /// With its place in `order`.
-    fragments: BTreeMap<Key, (u64, Arc<Fragment>)>,
-    /// As they became durable.
-    order: BTreeMap<u64, Key>,
+    fragments: BTreeMap<Key, (Place, Arc<Fragment>)>,
+    order: BTreeMap<Place, Key>,
+    /// When fragments of a stream were last asked for.
+    read_at: HashMap<u64, Instant>,
     next: u64,
     /// What `fragments` cost.
     bytes: u64,
@@ -53,35 +60,34 @@ impl Tail {
     }
 
     /// A fragment of a stream became durable. One that is larger than the whole tail is not kept.
-    pub(crate) fn push(&self, stream: u64, fragment: Arc<Fragment>) {
+    pub(crate) fn push(&self, stream: u64, fragment: Arc<Fragment>, now: Instant) {
         let cost = cost(&fragment.meta);
         if cost > self.limit {
             return;
         }
         let mut gone = Vec::new();
         let mut held = self.lock();
-        while held.bytes + cost > self.limit {
-            let Some((_, oldest)) = held.order.first_key_value() else { break };
-            let oldest = *oldest;
-            gone.extend(held.remove(&oldest));
-        }
-        let (place, key) = (held.next, (stream, fragment.meta.number));
+        let key = (stream, fragment.meta.number);
+        let place = (held.is_watched(stream, now), held.next);
         held.next += 1;
         held.bytes += cost;
         held.order.insert(place, key);
-        if let Some((before, _)) = held.fragments.insert(key, (place, fragment)) {
-            // Numbers are never reused, so this is the same one.
-            held.order.remove(&before);
-            held.bytes -= cost;
+        held.fragments.insert(key, (place, fragment));
+        while held.bytes > self.limit
+            && let Some(first) = held.first_to_go(now)
+        {
+            gone.extend(held.remove(&first));
         }
         drop(held);
         // Many small pieces, without the lock.
         drop(gone);
     }
 
-    /// A fragment, if it is here.
-    pub(crate) fn get(&self, stream: u64, number: FragmentNumber) -> Option<Arc<Fragment>> {
-        self.lock().fragments.get(&(stream, number)).map(|(_, fragment)| fragment.clone())
+    /// A fragment, if it is here. Whoever asks watches the stream.
+    pub(crate) fn get(&self, stream: u64, number: FragmentNumber, now: Instant) -> Option<Arc<Fragment>> {
+        let mut held = self.lock();
+        held.read_at.insert(stream, now);
+        held.fragments.get(&(stream, number)).map(|(_, fragment)| fragment.clone())
     }
 
     /// Forgets fragments of a stream, which were deleted.
@@ -91,12 +97,25 @@ impl Tail {
         let of = held.fragments.range((stream, first)..).take_while(|((of, _), _)| *of == stream);
         let keys: Vec<Key> = of.filter(|(_, (_, fragment))| gone(&fragment.meta)).map(|(key, _)| *key).collect();
         let gone: Vec<_> = keys.iter().filter_map(|key| held.remove(key)).collect();
+        if held.fragments.range((stream, first)..).next().is_none_or(|((of, _), _)| *of != stream) {
+            held.read_at.remove(&stream);
+        }
         drop(held);
         drop(gone);
     }
 }
 
 impl Held {
+    fn is_watched(&self, stream: u64, now: Instant) -> bool {
+        self.read_at.get(&stream).is_some_and(|at| now.saturating_duration_since(*at) < WATCHED)
+    }
+
+    /// What is worth least.
+    fn first_to_go(&self, now: Instant) -> Option<Key> {
+        let once_watched = self.order.range((true, 0)..).next().filter(|(_, key)| !self.is_watched(key.0, now));
+        once_watched.or_else(|| self.order.first_key_value()).map(|(_, key)| *key)
+    }
+
     fn remove(&mut self, key: &Key) -> Option<Arc<Fragment>> {
         let (place, fragment) = self.fragments.remove(key)?;
         self.order.remove(&place);
@@ -128,34 +147,62 @@ mod tests {
         Arc::new(Fragment { meta, header, lead: Bytes::new(), cluster: media::Chunks::new() })
     }
 
+    /// Without reading them.
     fn here(tail: &Tail) -> Vec<(u64, u64)> {
-        let all = (1..4).flat_map(|stream| (0..20).map(move |counter| (stream, counter)));
-        all.filter(|(stream, counter)| tail.get(*stream, FragmentNumber::new(*counter, 0, 0)).is_some()).collect()
+        tail.lock().fragments.keys().map(|(stream, number)| (*stream, number.counter())).collect()
     }
 
     #[test]
     fn the_oldest_of_all_streams_go_first() {
-        let each = cost(&fragment(0, 1000).meta);
+        let (each, now) = (cost(&fragment(0, 1000).meta), Instant::now());
         let tail = Tail::new(3 * each + 10);
         for (stream, counter) in [(1, 1), (2, 9), (1, 2), (3, 1)] {
-            tail.push(stream, fragment(counter, 1000));
+            tail.push(stream, fragment(counter, 1000), now);
         }
         assert_eq!((here(&tail), tail.bytes()), (vec![(1, 2), (2, 9), (3, 1)], 3 * each));
-        tail.push(1, fragment(3, 2000));
+        tail.push(1, fragment(3, 2000), now);
         assert_eq!(here(&tail), [(1, 3), (3, 1)], "two had to go for a larger one");
-        tail.push(1, fragment(4, 3 * each as u32));
+        tail.push(1, fragment(4, 3 * each as u32), now);
         assert_eq!(here(&tail), [(1, 3), (3, 1)], "one that does not fit");
         let none = Tail::new(0);
-        none.push(1, fragment(1, 0));
+        none.push(1, fragment(1, 0), now);
         assert_eq!((here(&none), none.bytes()), (vec![], 0));
     }
 
     #[test]
+    fn what_is_watched_stays_longer() {
+        let (each, now) = (cost(&fragment(0, 1000).meta), Instant::now());
+        let tail = Tail::new(3 * each);
+        let number = |counter| FragmentNumber::new(counter, 0, 0);
+        assert!(tail.get(1, number(1), now).is_none());
+        let push = |stream, counters: std::ops::RangeInclusive<u64>, now| {
+            counters.for_each(|counter| tail.push(stream, fragment(counter, 1000), now));
+        };
+        push(1, 1..=2, now);
+        push(2, 1..=5, now);
+        assert_eq!(here(&tail), [(1, 1), (1, 2), (2, 5)]);
+        push(1, 3..=4, now);
+        assert_eq!(here(&tail), [(1, 2), (1, 3), (1, 4)]);
+        push(2, 6..=6, now);
+        assert_eq!(here(&tail), [(1, 2), (1, 3), (1, 4)], "there is no room for one that nobody watches");
+        assert!(tail.get(2, number(6), now).is_none());
+        push(2, 7..=7, now);
+        assert_eq!(here(&tail), [(1, 3), (1, 4), (2, 7)], "now somebody does");
+        // The one that watched has gone.
+        let later = now + WATCHED;
+        assert!(tail.get(2, number(7), later).is_some());
+        push(3, 1..=1, later);
+        push(2, 8..=8, later);
+        assert_eq!(here(&tail), [(2, 7), (2, 8), (3, 1)]);
+    }
+
+    #[test]
     fn what_is_deleted_of_one_stream_is_forgotten() {
-        let tail = Tail::new(1 << 20);
+        let (tail, now) = (Tail::new(1 << 20), Instant::now());
         for (stream, counter) in [(1, 1), (2, 1), (2, 2), (2, 3), (3, 2)] {
-            tail.push(stream, fragment(counter, 1000));
+            tail.push(stream, fragment(counter, 1000), now);
         }
+        assert!(tail.get(3, FragmentNumber::new(2, 0, 0), now).is_some());
         tail.forget(2, |meta| meta.number.counter() <= 2);
         assert_eq!(here(&tail), [(1, 1), (2, 3), (3, 2)]);
         tail.forget(3, |_| true);
@@ -163,6 +210,8 @@ mod tests {
         assert_eq!((here(&tail), tail.bytes()), (vec![(1, 1), (2, 3)], 2 * cost(&fragment(0, 1000).meta)));
         tail.forget(1, |_| true);
         tail.forget(2, |_| true);
-        assert_eq!((tail.bytes(), tail.lock().order.len()), (0, 0));
+        assert_eq!(tail.bytes(), 0);
+        let held = tail.lock();
+        assert!(held.order.is_empty() && held.read_at.is_empty());
     }
 }

@@ -11,14 +11,18 @@ use bytes::{Bytes, BytesMut};
 
 /// Shorter parts are copied together: a slice costs more than that.
 const SHORT_PART: usize = 128;
-/// Short parts go into buffers of this size.
-const BUFFER: usize = 2048;
+/// Short parts go into buffers that begin at this size, as most clusters have little more than their head there …
+const FIRST_BUFFER: usize = 64;
+/// … and double up to this one.
+const MOST_BUFFER: usize = 4096;
 
 /// Bytes in order, to which more are added.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     parts: Vec<Bytes>,
     short: BytesMut,
+    /// Size of the last buffer of short parts.
+    buffer: usize,
     len: usize,
 }
 
@@ -42,7 +46,8 @@ impl Collected {
     pub(super) fn copy(&mut self, bytes: &[u8]) {
         if self.short.capacity() - self.short.len() < bytes.len() {
             self.settle();
-            self.short = BytesMut::with_capacity(BUFFER.max(bytes.len()));
+            self.buffer = (self.buffer * 2).clamp(FIRST_BUFFER, MOST_BUFFER);
+            self.short = BytesMut::with_capacity(self.buffer.max(bytes.len()));
         }
         self.short.extend_from_slice(bytes);
         self.len += bytes.len();
@@ -93,7 +98,7 @@ impl Collected {
         }
         let len = self.len - at;
         self.len = at;
-        Collected { parts: rest, short: BytesMut::new(), len }
+        Collected { parts: rest, len, ..Collected::default() }
     }
 
     /// A cluster's children from the Timestamp on, for a cluster that goes on where another was cut.
