@@ -28,7 +28,7 @@ impl FragmentNumber {
     pub const MAX_COUNTER: u64 = (1 << 60) - 1;
 
     /// Builds a number. `counter` is at most [`Self::MAX_COUNTER`]; `random` is cut to its low 28 bits.
-    pub fn new(counter: u64, server_ms: u64, random: u32) -> Self {
+    pub const fn new(counter: u64, server_ms: u64, random: u32) -> Self {
         FragmentNumber { counter, server_ms, random: random & 0x0fff_ffff }
     }
     /// The position in the stream, from 1.

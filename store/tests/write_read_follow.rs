@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use media::{Cause, Event, UnixMillis};
 use std::time::Duration;
-use store::{Followed, Follower, Kind, Notice, Offer, Position, Range, Store};
+use store::{Followed, Follower, Kind, Notice, Offer, Position, Range, Start, Store};
 use tokio::time::timeout;
 
 const ALL: Range = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
@@ -261,5 +261,49 @@ async fn with_two_sessions_fragments_become_durable_in_the_order_of_their_number
         }
     }
     assert_eq!(order, [first, second]);
+    store.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_by_numbers_misses_nothing_of_sessions_that_overlap() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let stream = store.create_stream(&name("gate"), None).await.unwrap();
+    let reading = tokio::spawn({
+        let stream = stream.clone();
+        async move {
+            let (mut after, mut seen) = (None, Vec::new());
+            while seen.len() < 40 {
+                stream.wait_newer(after).await.unwrap();
+                let next = match after {
+                    Some(number) => stream.next_after(number, 3).await.unwrap(),
+                    None => stream.first(Start::Earliest).await.unwrap().into_iter().collect(),
+                };
+                seen.extend(next.iter().map(|meta| meta.number));
+                after = seen.last().copied();
+            }
+            seen
+        }
+    });
+    // A is long, B and C come and go meanwhile; each ends at another place among the others' fragments.
+    let (mut a, mut b, mut c) = (stream.writer(), stream.writer(), stream.writer());
+    let (mut began, mut waiting) = (Vec::new(), Vec::new());
+    for round in 0..10 {
+        let at = T0 + round * 10_000;
+        let slow = fragment(&header(1280), at, 6, 100, None);
+        write_all(&mut a, slow[..3].to_vec()).await.unwrap();
+        began.push(a.open_number().unwrap());
+        for n in 1..4 {
+            let writer = if n == 2 { &mut c } else { &mut b };
+            let (number, durable) = seal(writer, fragment(&header(1280), at + n * 1000, 3, 100, None)).await;
+            began.push(number);
+            waiting.push(durable);
+        }
+        waiting.push(seal(&mut a, slow[3..].to_vec()).await.1);
+    }
+    for durable in waiting {
+        durable.wait().await.unwrap();
+    }
+    assert_eq!(timeout(Duration::from_secs(10), reading).await.unwrap().unwrap(), began);
     store.stop().await.unwrap();
 }
