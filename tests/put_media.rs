@@ -26,12 +26,17 @@ fn element(id: &[u8], payload: &[u8]) -> Vec<u8> {
 
 /// The cluster of this number: half a second of five frames, all of its own bytes.
 fn cluster(n: u64) -> Vec<u8> {
+    cluster_of(n, 4000 + n * 7)
+}
+
+/// The same with this many bytes a frame.
+fn cluster_of(n: u64, bytes_a_frame: u64) -> Vec<u8> {
     let timecode = T0 + n * 500;
     let mut bytes = [&[0x1f, 0x43, 0xb6, 0x75, 0xff][..], &element(&[0xe7], &timecode.to_be_bytes())].concat();
     for frame in 0..5u64 {
         let at = (frame * 100) as i16;
         let key = if frame == 0 { 0x80 } else { 0 };
-        let data: Vec<u8> = (0..4000 + n * 7).map(|i| (i * (n + 3) + frame) as u8).collect();
+        let data: Vec<u8> = (0..bytes_a_frame).map(|i| (i * (n + 3) + frame) as u8).collect();
         bytes.extend(element(&[0xa3], &[&[0x81, at.to_be_bytes()[0], at.to_be_bytes()[1], key][..], &data].concat()));
     }
     bytes
@@ -61,28 +66,36 @@ fn make_stream(data: &Path) {
 
 /// Begins a session, and collects what is persisted until the answer or the connection ends.
 fn begin(url: &str, persisted: &Persisted) -> (TcpStream, std::thread::JoinHandle<()>) {
-    let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-    let head = format!(
-        "POST /putMedia HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\ntransfer-encoding: chunked\r\nx-amzn-stream-name: gate\r\nx-amzn-fragment-timecode-type: ABSOLUTE\r\n\r\n",
-        basic(KEY, SECRET)
-    );
-    socket.write_all(head.as_bytes()).unwrap();
+    let socket = ask(url);
     let (read, persisted) = (socket.try_clone().unwrap(), persisted.clone());
     let reader = std::thread::spawn(move || {
-        for line in BufReader::new(read).lines().map_while(Result::ok) {
-            let Ok(ack) = serde_json::from_str::<Value>(&line) else { continue };
+        for ack in acks(read) {
             if ack["EventType"] == "PERSISTED" {
                 let number = ack["FragmentNumber"].as_str().unwrap().to_owned();
                 let earlier =
                     persisted.lock().unwrap().insert(ack["FragmentTimecode"].as_u64().unwrap(), number.clone());
                 assert!(earlier.is_none_or(|earlier| earlier == number), "one fragment, one number");
             }
-            if line == "0" {
-                break;
-            }
         }
     });
     (socket, reader)
+}
+
+/// The acknowledgements of a session as they come.
+fn acks(answer: TcpStream) -> impl Iterator<Item = Value> {
+    let lines = BufReader::new(answer).lines().map_while(Result::ok).take_while(|line| line != "0");
+    lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok().filter(Value::is_object))
+}
+
+/// Sends the head of a session.
+fn ask(url: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST /putMedia HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\ntransfer-encoding: chunked\r\nx-amzn-stream-name: gate\r\nx-amzn-fragment-timecode-type: ABSOLUTE\r\n\r\n",
+        basic(KEY, SECRET)
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    socket
 }
 
 fn send(socket: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
@@ -132,6 +145,84 @@ fn what_was_persisted_survives_kills_and_what_is_sent_again_is_kept_once() {
         .unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
     assert!(check.status.success(), "{said}");
+}
+
+/// What comes back of a session of these clusters.
+fn session(url: &str, clusters: &[&[u8]]) -> Vec<Value> {
+    let mut socket = ask(url);
+    let read = socket.try_clone().unwrap();
+    let reader = std::thread::spawn(move || acks(read).filter(|ack| ack["EventType"] != "IDLE").collect());
+    send(&mut socket, &[&header(), &clusters.concat()[..]].concat()).unwrap();
+    socket.write_all(b"0\r\n\r\n").unwrap();
+    reader.join().unwrap()
+}
+
+fn words(acks: &[Value]) -> Vec<&str> {
+    acks.iter().map(|ack| ack["EventType"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn where_there_is_no_room_on_the_disk_the_producer_is_told_and_goes_on_when_there_is() {
+    if !Command::new("prlimit").arg("--version").output().is_ok_and(|out| out.status.success()) {
+        return eprintln!("skipped: there is no prlimit");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    make_stream(folder.path());
+    // No file may be larger than 2 MiB: what is written beyond it fails as on a full disk.
+    let server = serve(folder.path());
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; exec prlimit --fsize=2097152: -- \"$@\"", "sh"]);
+    limited.arg(server.get_program()).args(server.get_args());
+    limited.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.stdout(std::process::Stdio::piped()).stdin(std::process::Stdio::null());
+    let server = Server::start(limited);
+    let large = cluster_of(1, 600_000);
+    let mut socket = ask(&server.url);
+    let mut answer = acks(socket.try_clone().unwrap()).filter(|ack| ack["EventType"] != "IDLE");
+    send(&mut socket, &[&header(), &cluster(0), &large[..5000]].concat()).unwrap();
+    let before: Vec<_> = answer.by_ref().take(4).collect();
+    assert_eq!(words(&before), ["BUFFERING", "RECEIVED", "BUFFERING", "PERSISTED"]);
+    send(&mut socket, &[&large[5000..], &cluster(2)].concat()).unwrap();
+    socket.write_all(b"0\r\n\r\n").unwrap();
+    let said: Vec<_> = answer.collect();
+    let error = said.last().unwrap();
+    assert_eq!((&error["ErrorId"], &error["ErrorCode"]), (&5001.into(), &"ARCHIVAL_ERROR".into()), "{said:?}");
+    assert_eq!(error["FragmentTimecode"], T0 + 500, "the one that it is about");
+    let number = said.iter().find(|a| a["EventType"] == "RECEIVED" && a["FragmentTimecode"] == T0 + 500).unwrap();
+    assert_eq!(error["FragmentNumber"], number["FragmentNumber"]);
+    let (message, at) = (error["Message"].as_str().unwrap(), header().len() + cluster(0).len());
+    let expected =
+        format!("stream gate, byte {at}: fragment {}: the disk is full", number["FragmentNumber"].as_str().unwrap());
+    assert!(message.starts_with(&expected), "{message}");
+    let persisted = |acks: &[Value]| -> Vec<u64> {
+        let persisted = acks.iter().filter(|ack| ack["EventType"] == "PERSISTED");
+        persisted.map(|ack| ack["FragmentTimecode"].as_u64().unwrap()).collect()
+    };
+    assert!(persisted(&said).is_empty(), "nothing that follows may be counted on");
+
+    // What there is room for is taken meanwhile.
+    assert_eq!(words(&session(&server.url, &[&cluster(3)])), ["BUFFERING", "RECEIVED", "PERSISTED"]);
+    let said = session(&server.url, &[&large]);
+    assert_eq!(words(&said), ["BUFFERING", "RECEIVED", "ERROR"]);
+    let pid = server.child.id().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:"]).status().unwrap().success());
+    // The producer sends again what it was not told is kept.
+    let said = session(&server.url, &[&large, &cluster(2)]);
+    assert_eq!(persisted(&said), [T0 + 500, T0 + 1000], "{said:?}");
+
+    let listed = server.get("/v1/streams/gate/fragments?from=0&to=99999999999999&limit=1000");
+    let listed = listed["fragments"].as_array().unwrap();
+    assert_eq!(listed.len(), 4, "{listed:?}");
+    for (fragment, cluster) in listed.iter().zip([cluster(0), large, cluster(2), cluster(3)]) {
+        let number = fragment["number"].as_str().unwrap();
+        let (status, mkv) = server.bytes("GET", &format!("/v1/streams/gate/fragments/{number}"), None);
+        assert!(status == 200 && mkv.ends_with(&cluster), "fragment {number} is not what was sent");
+    }
+    drop(server);
+    let check =
+        Command::new(env!("CARGO_BIN_EXE_vidicon")).args(["check", "--deep", "--data"]).arg(folder.path()).output();
+    let check = check.unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 }
 
 /// Each fragment is there once, under the number that its producer was told, byte for byte.

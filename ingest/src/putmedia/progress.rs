@@ -47,10 +47,10 @@ impl Over {
         }
     }
 
-    /// Of the cluster with this time code, which has no number yet.
-    pub(super) fn at(mut self, timecode: u64) -> Self {
+    /// Of the cluster with this time code and place in the body, which has no number yet.
+    pub(super) fn at(mut self, timecode: u64, offset: u64) -> Self {
         if let Over::Refused(refusal) = &mut self {
-            refusal.timecode = Some(timecode);
+            (refusal.timecode, refusal.offset) = (Some(timecode), Some(offset));
         }
         self
     }
@@ -62,6 +62,8 @@ pub(super) struct Refusal {
     pub(super) id: ErrorId,
     timecode: Option<u64>,
     number: Option<FragmentNumber>,
+    /// Where in the body the cluster at fault begins, in bytes, if the reason does not say where it went wrong.
+    offset: Option<u64>,
     pub(super) reason: String,
     /// It is of a fragment that could not be made durable: nothing that follows may be counted on.
     pub(super) is_of_commit: bool,
@@ -70,6 +72,7 @@ pub(super) struct Refusal {
 /// What became of a fragment that was on its way to the disk.
 struct Committed {
     of: Of,
+    offset: u64,
     /// Whether its producer is told: not of the parts of a split cluster but the last, and of none without retention.
     is_told: bool,
     received: Instant,
@@ -103,6 +106,8 @@ pub(super) struct Sealed {
 /// The fragment that is being received.
 struct Open {
     of: Of,
+    /// Where in the body it begins, in bytes.
+    offset: u64,
     began: Instant,
     /// Of frames.
     bytes: usize,
@@ -145,14 +150,15 @@ impl Progress {
         self.say(Ack::Idle);
     }
 
-    /// A fragment has a number; its first bytes came at `heard`. Of the parts of a split cluster the producer knows the first.
-    pub(super) fn begun(&mut self, of: Of, part: u32, heard: Instant) {
+    /// A fragment has a number and begins here in the body; its first bytes came at `heard`. Of the parts of a split cluster the
+    /// producer knows the first.
+    pub(super) fn begun(&mut self, of: Of, offset: u64, part: u32, heard: Instant) {
         let before = self.open.take().filter(|_| part > 0);
         if let Some(whole) = before {
-            self.open = Some(Open { bytes: 0, is_split: true, ..whole });
+            self.open = Some(Open { offset, bytes: 0, is_split: true, ..whole });
             return;
         }
-        self.open = Some(Open { of, began: heard, bytes: 0, is_split: false });
+        self.open = Some(Open { of, offset, began: heard, bytes: 0, is_split: false });
         self.say(Ack::Buffering(of));
         self.meters.buffering(heard.elapsed());
     }
@@ -181,7 +187,7 @@ impl Progress {
         };
         let Some(open) = self.open.take() else { return Ok(()) };
         self.meters.fragments.increment(1);
-        let mut of = open.of;
+        let (mut of, offset) = (open.of, open.offset);
         if more {
             self.open = Some(open);
         } else {
@@ -189,7 +195,7 @@ impl Progress {
             of.number = if open.is_split { of.number } else { number };
             self.said_whole(of, open.began, heard);
         }
-        self.wait_for(of, !more && is_kept, heard, async move {
+        self.wait_for((of, offset), !more && is_kept, heard, async move {
             durable.wait().await?;
             match again {
                 Some((topics, notify)) => topics.again(number, notify).await,
@@ -203,7 +209,7 @@ impl Progress {
     pub(super) fn empty(&mut self, is_kept: bool, heard: Instant) {
         let Some(open) = self.open.take() else { return };
         self.said_whole(open.of, open.began, heard);
-        self.wait_for(open.of, is_kept, heard, std::future::ready(Ok(())));
+        self.wait_for((open.of, open.offset), is_kept, heard, std::future::ready(Ok(())));
     }
 
     fn said_whole(&mut self, of: Of, began: Instant, heard: Instant) {
@@ -213,14 +219,14 @@ impl Progress {
 
     fn wait_for(
         &mut self,
-        of: Of,
+        (of, offset): (Of, u64),
         is_told: bool,
         received: Instant,
         durable: impl Future<Output = Result<(), store::Error>> + Send + 'static,
     ) {
         self.waiting.push_back(Box::pin(async move {
             let result = durable.await;
-            Committed { of, is_told, received, result }
+            Committed { of, offset, is_told, received, result }
         }));
     }
 
@@ -241,7 +247,9 @@ impl Progress {
         if self.waiting.is_empty() {
             return std::future::pending().await;
         }
-        let Some(Committed { of, is_told, received, result }) = self.waiting.next().await else { return Ok(()) };
+        let Some(Committed { of, offset, is_told, received, result }) = self.waiting.next().await else {
+            return Ok(());
+        };
         let Err(error) = result else {
             if is_told {
                 self.say(Ack::Persisted(of));
@@ -255,8 +263,8 @@ impl Progress {
             Kind::NotFound => ErrorId::StreamNotActive,
             _ => ErrorId::ArchivalError,
         };
-        let (timecode, number) = (Some(of.timecode), Some(of.number));
-        Err(Over::Refused(Refusal { timecode, number, is_of_commit: true, ..self.refusal(id, error) }))
+        let (timecode, number, offset) = (Some(of.timecode), Some(of.number), Some(offset));
+        Err(Over::Refused(Refusal { timecode, number, offset, is_of_commit: true, ..self.refusal(id, error) }))
     }
 
     /// The store did not take what the producer sent.
@@ -278,25 +286,32 @@ impl Progress {
     /// What the producer sent is not what it should be.
     pub(super) fn fault(&self, fault: Fault) -> Refusal {
         let refusal = self.refusal(fault.id, &fault);
-        Refusal { timecode: fault.timecode.or(refusal.timecode), ..refusal }
+        Refusal { timecode: fault.timecode.or(refusal.timecode), offset: None, ..refusal }
     }
 
     /// An error of the open fragment.
     pub(super) fn refusal(&self, id: ErrorId, reason: impl Display) -> Refusal {
         let of = self.open.as_ref().map(|open| open.of);
-        let mut reason = reason.to_string();
-        // Most errors of the store name it.
-        let stream = format!("stream {}", self.stream);
-        if !reason.contains(&stream) {
-            reason = format!("{stream}, {reason}");
+        Refusal {
+            id,
+            timecode: of.map(|of| of.timecode),
+            number: of.map(|of| of.number),
+            offset: self.open.as_ref().map(|open| open.offset),
+            reason: reason.to_string(),
+            is_of_commit: false,
         }
-        let (timecode, number) = (of.map(|of| of.timecode), of.map(|of| of.number));
-        Refusal { id, timecode, number, reason, is_of_commit: false }
     }
 
     /// Says ERROR, and nothing more.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
-        let Refusal { id, timecode, number, reason, .. } = refusal;
+        let Refusal { id, timecode, number, offset, reason, .. } = refusal;
+        // Most errors of the store name the stream already.
+        let stream = format!("stream {}", self.stream);
+        let reason = reason.strip_prefix(&stream).map_or(&*reason, |rest| rest.trim_start_matches([' ', ',', ':']));
+        let reason = match offset {
+            Some(offset) => format!("{stream}, byte {offset}: {reason}"),
+            None => format!("{stream}, {reason}"),
+        };
         self.say(Ack::Error { timecode, number, id: id.id(), code: id.code(), reason });
         self.meters.error(id.code());
         self.is_silent = true;

@@ -149,8 +149,9 @@ impl Session {
                 Output::Begin { start, timecode, part } => {
                     self.bound_age(timecode)?;
                     let number = step(&mut self.progress, &self.stop, self.writer.begin(start)).await;
-                    let number = number.map_err(|over| over.at(timecode))?;
-                    self.progress.begun(ack::Of { timecode, number }, part, self.heard);
+                    let number = number.map_err(|over| over.at(timecode, self.core.cluster_at()))?;
+                    let of = ack::Of { timecode, number };
+                    self.progress.begun(of, self.core.cluster_at(), part, self.heard);
                 }
                 Output::Frame(frame) => {
                     let bytes = frame.data.len();
@@ -207,7 +208,8 @@ impl Session {
             return Ok(());
         }
         let reason = format!("a connection lasts at most {most} s");
-        Err(Over::Refused(self.progress.refusal(ErrorId::MaxConnectionDurationReached, reason)).at(timecode))
+        Err(Over::Refused(self.progress.refusal(ErrorId::MaxConnectionDurationReached, reason))
+            .at(timecode, self.core.cluster_at()))
     }
 
     /// Waits for the fragments that are on their way to the disk.

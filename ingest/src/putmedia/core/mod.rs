@@ -163,6 +163,11 @@ impl Core {
         self.session.held_bytes()
     }
 
+    /// The offset in the body at which the open cluster begins, or its part.
+    pub fn cluster_at(&self) -> u64 {
+        self.session.offset().saturating_sub(self.session.cluster_bytes() as u64)
+    }
+
     /// The error id of what the format's reader refuses.
     fn refusal(&self, reason: mkv::Reason) -> Refusal {
         match reason {
