@@ -7,7 +7,7 @@ use super::{
     token::{Playback, Session},
 };
 use crate::error::Error;
-use media::UnixMillis;
+use media::{StreamName, UnixMillis};
 use std::sync::Arc;
 use store::Range;
 
@@ -115,22 +115,22 @@ pub(crate) fn authorise(
         Principal::Playback(playback) => match (action.access, object) {
             (Access::Public, _) => Ok(Allowed(())),
             (Access::Play, Object::Stream(id, _)) if id == playback.stream => Ok(Allowed(())),
-            (Access::Play, Object::Stream(..) | Object::Missing(_)) => Err(no_stream()),
+            (Access::Play, Object::Stream(_, resource) | Object::Missing(resource)) => Err(hidden(resource)),
             _ => Err(only_plays()),
         },
         Principal::Identity(identity) => {
             let everything = Resource::new("*");
-            let decided = match object {
-                Object::Server => identity.may(action.name, &everything, around, now),
+            let (resource, decided) = match object {
+                Object::Server => (&everything, identity.may(action.name, &everything, around, now)),
                 Object::Stream(_, resource) | Object::Other(resource) => {
-                    identity.may(action.name, resource, around, now)
+                    (resource, identity.may(action.name, resource, around, now))
                 }
-                Object::Missing(resource) => identity.may_miss(action.name, resource, around, now),
+                Object::Missing(resource) => (resource, identity.may_miss(action.name, resource, around, now)),
             };
             match decided {
                 Ok(()) => Ok(Allowed(())),
                 Err(Denial::Told(message)) => Err(Error::forbidden(message)),
-                Err(Denial::Hidden) => Err(no_stream()),
+                Err(Denial::Hidden) => Err(hidden(resource)),
             }
         }
     }
@@ -156,9 +156,16 @@ fn only_plays() -> Error {
     Error::forbidden("a playback token only plays its own stream")
 }
 
-/// The same words whether there is none or it is hidden.
-pub(crate) fn no_stream() -> Error {
-    Error::not_found("there is no stream of this name")
+/// There is no such stream: the same words whether there is none or it is hidden. The name is the caller's own word.
+pub(crate) fn no_stream(name: &StreamName) -> Error {
+    Error::not_found(format!("there is no stream {name}"))
+}
+
+/// What is hidden, in the words for what is not there.
+fn hidden(resource: &Resource) -> Error {
+    let path = resource.arn.splitn(6, ':').nth(5).unwrap_or_default();
+    let name = path.strip_prefix("stream/").and_then(|path| path.rsplit_once('/')?.0.parse().ok());
+    name.map_or_else(|| Error::not_found("there is no stream of this name"), |name| no_stream(&name))
 }
 
 #[cfg(test)]
@@ -244,7 +251,7 @@ mod tests {
         assert_eq!(decided(&hides, READ, Object::Missing(&stream("none", 0))), Ok(()), "the handler answers 404");
         assert_eq!(decided(&hides, READ, Object::Stream(1, &stream("gate", 1))), Ok(()));
         let hidden = decided(&hides, READ, Object::Stream(1, &secret)).unwrap_err();
-        assert_eq!(hidden, (StatusCode::NOT_FOUND, no_stream().message));
+        assert_eq!(hidden, (StatusCode::NOT_FOUND, "there is no stream gate".to_owned()));
         // With describing allowed, it is told.
         let tells = identity(
             r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},

@@ -10,7 +10,7 @@ use crate::{App, error::Error};
 use axum::http::StatusCode;
 use media::{Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use std::sync::Arc;
-use store::{Kind, Position, Range, Span, Stream, StreamInfo, documents::Document};
+use store::{Kind, Position, Range, Span, Stream, StreamInfo, TimeBy, documents::Document};
 
 /// Media that comes in is durable in less than this, or something is wrong with the disk.
 const COMMIT_MS: i64 = 60_000;
@@ -32,7 +32,7 @@ pub(crate) struct Kept<'a> {
     /// What policies see where there is none.
     pub(crate) unmade: &'a Resource,
     /// What to answer where there is none, and to those who must not know that there is one.
-    pub(crate) none: fn() -> Error,
+    pub(crate) none: fn(&str) -> Error,
 }
 
 /// The application behind the door.
@@ -96,31 +96,33 @@ impl Door {
         read: impl FnOnce(&Document) -> Result<(T, Resource), E>,
     ) -> Result<(&App, u64, T), E> {
         let document = self.app.store.document(kept.collection, kept.name).await.map_err(Error::from)?;
-        let Some(document) = document else { return Err(self.missing(asking, kept.unmade, (kept.none)()).into()) };
+        let Some(document) = document else {
+            return Err(self.missing(asking, kept.unmade, (kept.none)(kept.name)).into());
+        };
         let (thing, resource) = read(&document)?;
         match self.thing(asking, &resource) {
             Ok(app) => Ok((app, document.version, thing)),
             // What is hidden is told in the words for what is not there.
-            Err(hidden) if hidden.status == StatusCode::NOT_FOUND => Err((kept.none)().into()),
+            Err(hidden) if hidden.status == StatusCode::NOT_FOUND => Err((kept.none)(kept.name).into()),
             Err(told) => Err(told.into()),
         }
     }
     /// A stream by name; `request` has the tags that the request gives or takes.
     pub(super) async fn stream(&self, asking: Asking<'_>, name: &str, request: &Resource) -> Result<Granted, Error> {
-        let Ok(name) = name.parse::<StreamName>() else { return Err(no_stream()) };
+        let Ok(name) = name.parse::<StreamName>() else { return Err(Error::not_found("no stream has such a name")) };
         match self.app.store.stream(&name) {
             Ok(stream) => self.grant(asking, stream, request).await,
             Err(_) => {
                 let resource = Resource { arn: stream_arn(&self.app, &name, UnixMillis(0)), ..request.clone() };
-                Err(self.missing(asking, &resource, no_stream()))
+                Err(self.missing(asking, &resource, no_stream(&name)))
             }
         }
     }
     /// The stream that a playback token is for.
     pub(super) async fn own_stream(&self, asking: Asking<'_>) -> Result<Granted, Error> {
-        let Principal::Playback(playback) = asking.principal else { return Err(no_stream()) };
-        let stream =
-            self.app.store.streams().into_iter().find(|s| s.info().id == playback.stream).ok_or_else(no_stream)?;
+        let none = || Error::not_found("the stream that it is for is not there any more");
+        let Principal::Playback(playback) = asking.principal else { return Err(none()) };
+        let stream = self.app.store.streams().into_iter().find(|s| s.info().id == playback.stream).ok_or_else(none)?;
         self.grant(asking, stream, &Resource::default()).await
     }
     /// A stream that was found.

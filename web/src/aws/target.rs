@@ -71,7 +71,7 @@ impl Target {
         let granted = caller.stream_to_tag(name.as_str(), request).await?;
         let aws = &caller.shared.aws;
         if !arn.is_none_or(|arn| aws.account.names(&arn, granted.info().created_at)) {
-            return Err(crate::auth::access::no_stream().into());
+            return Err(crate::auth::access::no_stream(&name).into());
         }
         aws.called_on(caller.action().name(), granted.id(), caller.now())?;
         Ok(granted)

@@ -44,9 +44,9 @@ pub(crate) struct Found<'a> {
     pub(crate) expect: Expect,
 }
 
-/// The same words whether there is none or it is hidden.
-pub(crate) fn no_channel() -> error::Error {
-    error::Error::not_found("there is no signaling channel of this name")
+/// The same words whether there is none or it is hidden. The name is the caller's own word.
+pub(crate) fn no_channel(name: &str) -> error::Error {
+    error::Error::not_found(format!("there is no signaling channel {name}"))
 }
 
 impl Target {
@@ -101,7 +101,7 @@ pub(crate) async fn find<'a>(
         .await?;
     match arn.is_none_or(|arn| account.names(&arn, record.created_at)) {
         true => Ok(Found { app, name, record, expect: Expect::Version(version) }),
-        false => Err(no_channel().into()),
+        false => Err(no_channel(name.as_str()).into()),
     }
 }
 

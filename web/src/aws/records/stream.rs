@@ -3,10 +3,7 @@
 use super::{
     edge::Edge, faithful, images::ImageGenerationConfiguration, notification::NotificationConfiguration, words,
 };
-use crate::{
-    auth::{access::no_stream, identity::Tags},
-    aws::Error,
-};
+use crate::{auth::identity::Tags, aws::Error};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -110,7 +107,9 @@ impl StreamRecord {
                 Ok(_) => return Ok(done),
                 Err(e) if matches!(e.kind(), Kind::Conflict | Kind::AlreadyExists) => {}
                 // Its message names the stream by a number that clients do not know.
-                Err(e) if e.kind() == Kind::NotFound => return Err(no_stream().into()),
+                Err(e) if e.kind() == Kind::NotFound => {
+                    return Err(crate::error::Error::not_found("the stream was deleted meanwhile").into());
+                }
                 Err(e) => return Err(e.into()),
             }
         }
