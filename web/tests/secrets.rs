@@ -71,6 +71,13 @@ async fn no_secret_is_ever_logged() {
     let own = basic(rotated["access_key_id"].as_str().unwrap(), &secrets[1]);
     let refused = server.send("POST", "/v1/keys", &[("authorization", &own)], Some(json!({"user": "more"}))).await;
     assert_eq!(refused.status, 403);
+    let inline = json!({"user": "no\nline"});
+    assert_eq!(server.root("POST", "/v1/keys", Some(inline)).await.status, 400);
+    assert_eq!(server.root("DELETE", "/v1/roles/nobody", None).await.status, 404);
+    let provider = json!({"url": "ftp://id.example", "client_ids": ["a"]});
+    assert_eq!(server.root("POST", "/v1/oidc-providers", Some(provider)).await.status, 400);
+    let provider = json!({"url": "https://id.example", "client_ids": []});
+    assert_eq!(server.root("POST", "/v1/oidc-providers", Some(provider)).await.status, 400);
     for document in server.store.documents(store::documents::KEY, "", None, 10).await.unwrap() {
         assert!(!secrets.iter().any(|secret| document.body.to_string().contains(secret)), "sealed");
     }
@@ -88,6 +95,25 @@ async fn no_secret_is_ever_logged() {
         "{text}"
     );
     assert!(text.contains(id), "{text}");
+    let line = |change: &str, outcome: &str| {
+        let has = |line: &&str| line.contains(&format!("change=\"{change}\"")) && line.contains(outcome);
+        text.lines()
+            .filter(|line| line.contains("audit"))
+            .find(has)
+            .unwrap_or_else(|| panic!("no {change} {outcome}: {text}"))
+    };
+    let who = format!("by=\"arn:aws:iam::123456789012:user/door {}\"", rotated["access_key_id"].as_str().unwrap());
+    let refused = line("create key", "refused");
+    assert!(
+        refused.contains(&who) && refused.contains("name=\"more\"") && refused.contains("iam:CreateAccessKey"),
+        "{refused}"
+    );
+    let failed = line("create key", "failed");
+    assert!(failed.contains("by=\"root\"") && failed.contains("address=127.0.0.1"), "{failed}");
+    assert!(failed.contains("name=\"noline\"") && failed.contains("why=\"user: 1 to 64"), "{failed}");
+    let failed = line("delete role", "failed");
+    assert!(failed.contains("name=\"nobody\"") && failed.contains("why="), "{failed}");
+    assert!(line("create OpenID Connect provider", "failed").contains("client_ids"));
     for secret in &secrets {
         assert!(!text.contains(secret), "the secret of a key in the log");
     }

@@ -4,6 +4,7 @@
 //! What belongs here: what may be changed, how, and how it is shown. What does not: whom a key stands for and what policies mean
 //! (`auth`).
 
+pub(crate) mod audit;
 mod desk;
 pub(crate) mod device_rest;
 mod devices;

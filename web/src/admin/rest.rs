@@ -5,15 +5,12 @@
 
 use super::{
     Desk, Holder, KeyChange, Keys, NewKey, NewPolicy, NewRole, Page, PolicyChange, Request, RoleChange, Rotation,
+    audit::{Change, Outcome, audit},
     input::Expected,
 };
 use crate::{
     App,
-    auth::{
-        Caller,
-        access::{Action, Principal},
-        identity::Resource,
-    },
+    auth::{Caller, access::Action, identity::Resource},
     error::Error,
     extract::{Asked, Body, Params},
     routes::{Route, route},
@@ -149,7 +146,7 @@ pub(super) async fn run(caller: Caller, request: Request) -> Result<Response, Er
     let app = match authorise(&caller, &request).await {
         Ok(app) => app,
         Err(error) => {
-            audit(&caller, &request, &Value::Null, "refused");
+            told(&caller, &request, &Outcome::Refused(&error.message));
             return Err(error);
         }
     };
@@ -157,8 +154,15 @@ pub(super) async fn run(caller: Caller, request: Request) -> Result<Response, Er
         Some(_) => Some(caller.shared.edits.acquire().await.expect("the semaphore is never closed")),
         None => None,
     };
-    let value = Desk::new(&app.store, &caller.shared.aws.account.id).answer(&request).await?;
-    audit(&caller, &request, &value, "done");
+    let answered = Desk::new(&app.store, &caller.shared.aws.account.id).answer(&request).await;
+    let value = match answered {
+        Ok(value) => value,
+        Err(error) => {
+            told(&caller, &request, &Outcome::Failed(&error));
+            return Err(error.into());
+        }
+    };
+    told(&caller, &request, &Outcome::Done(value["access_key_id"].as_str()));
     if matches!(request, Request::CreateRoleAlias(_) | Request::DeleteRoleAlias(..)) {
         caller.shared.devices.ask().await?;
     }
@@ -300,14 +304,8 @@ fn beside(request: &Request) -> Vec<Action> {
     actions.into_iter().flatten().collect()
 }
 
-/// A line in the log for each change of identities, and each that was refused: who, from where, what. Holds no secret.
-fn audit(caller: &Caller, request: &Request, answer: &Value, outcome: &'static str) {
+/// The line in the log of a request that changes something.
+fn told(caller: &Caller, request: &Request, outcome: &Outcome<'_>) {
     let Some((change, name)) = request.changes() else { return };
-    let by = match &caller.principal {
-        Principal::Root(_) => "root".to_owned(),
-        Principal::Playback(_) => "a playback token".to_owned(),
-        Principal::Identity(identity) => format!("{} {}", identity.arn, identity.access_key_id),
-    };
-    let (made, policy) = (answer["access_key_id"].as_str(), request.attached());
-    tracing::info!(%by, address = %caller.around.address, change, %name, made, policy, outcome, "audit");
+    audit(caller, &Change { change, name: &name, policy: request.attached().as_deref() }, outcome);
 }

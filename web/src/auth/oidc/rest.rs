@@ -3,11 +3,8 @@
 
 use super::provider::{Provider, name_of};
 use crate::{
-    auth::{
-        Caller,
-        access::{Action, Principal},
-        identity::Resource,
-    },
+    admin::audit::{Change, Outcome, audit},
+    auth::{Caller, access::Action, identity::Resource},
     error::Error,
     extract::{Body, Params},
     routes::{Route, route},
@@ -68,13 +65,15 @@ fn corrupt(name: &str) -> Error {
     store::Error::new(store::Kind::Corrupt, text).into()
 }
 
-fn audit(caller: &Caller, change: &'static str, name: &str) {
-    let by = match &caller.principal {
-        Principal::Root(_) => "root",
-        Principal::Playback(_) => "a playback token",
-        Principal::Identity(identity) => &identity.arn,
+/// The line in the log of a change, made or not.
+fn told<T>(caller: &Caller, change: &'static str, name: &str, outcome: Result<T, Error>) -> Result<T, Error> {
+    let became = match &outcome {
+        Ok(_) => Outcome::Done(None),
+        Err(error) if error.status == StatusCode::FORBIDDEN => Outcome::Refused(&error.message),
+        Err(error) => Outcome::Failed(&error.message),
     };
-    tracing::info!(by, address = %caller.around.address, change, name, outcome = "done", "audit");
+    audit(caller, &Change { change, name, policy: None }, &became);
+    outcome
 }
 
 async fn list(caller: Caller) -> Result<Json<Value>, Error> {
@@ -101,7 +100,12 @@ async fn read(caller: Caller, Params(name): Params<String>) -> Result<Json<Value
 async fn create(caller: Caller, Body(new): Body<New>) -> Result<(StatusCode, Json<Value>), Error> {
     let name =
         name_of(&new.url).ok_or_else(|| Error::invalid("url: an address that begins with https:// is needed"))?;
-    let app = caller.thing(&resource(&caller, &name))?;
+    let made = make(&caller, &name, new).await;
+    Ok((StatusCode::CREATED, told(&caller, "create OpenID Connect provider", &name, made)?))
+}
+
+async fn make(caller: &Caller, name: &str, new: New) -> Result<Json<Value>, Error> {
+    let app = caller.thing(&resource(caller, name))?;
     let New { url, client_ids, allow_local, description } = new;
     let provider = Provider { url, client_ids, allow_local, created_at: caller.now(), description };
     provider.check().map_err(Error::invalid)?;
@@ -110,14 +114,16 @@ async fn create(caller: Caller, Body(new): Body<New>) -> Result<(StatusCode, Jso
         return Err(Error::conflict("in_use", format!("there are {MOST} OpenID Connect providers, which is the most")));
     }
     let body = serde_json::to_value(&provider).expect("texts and numbers are JSON");
-    let version = app.store.put_document(OIDC_PROVIDER, &name, Expect::Absent, body).await?;
-    audit(&caller, "create OpenID Connect provider", &name);
-    Ok((StatusCode::CREATED, Json(shown(&caller, &name, version, &provider))))
+    let version = app.store.put_document(OIDC_PROVIDER, name, Expect::Absent, body).await?;
+    Ok(Json(shown(caller, name, version, &provider)))
 }
 
 async fn remove(caller: Caller, Params(name): Params<String>) -> Result<StatusCode, Error> {
-    let app = caller.thing(&resource(&caller, &name))?;
-    app.store.delete_document(OIDC_PROVIDER, &name, Expect::Any).await?;
-    audit(&caller, "delete OpenID Connect provider", &name);
+    let removed = async {
+        let app = caller.thing(&resource(&caller, &name))?;
+        Ok(app.store.delete_document(OIDC_PROVIDER, &name, Expect::Any).await?)
+    };
+    let removed = removed.await;
+    told(&caller, "delete OpenID Connect provider", &name, removed)?;
     Ok(StatusCode::NO_CONTENT)
 }
