@@ -3,7 +3,11 @@
 
 use crate::{
     admin, alerts,
-    auth::{self, access::Action, devices::credentials, session},
+    auth::{
+        self,
+        access::{Action, Principal},
+        devices, session,
+    },
     aws, cameras,
     error::Error,
     events, health, hls, page, rules,
@@ -13,7 +17,7 @@ use crate::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
-    http::{Method, request::Parts},
+    http::{Method, StatusCode, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{MethodRouter, delete, get, patch, post},
@@ -229,10 +233,15 @@ async fn guarded(route: &'static Route, shared: &Shared, mut request: Request, n
     request.extensions_mut().insert(route.action);
     let id = aws::RequestId::new();
     request.extensions_mut().insert(id);
-    let limited = match (route.operation, route.streams) {
-        (Some(operation), false) => shared.aws.called(operation, shared.door.now()).err(),
-        _ => None,
-    };
+    let counted = route.operation.filter(|_| !route.streams).and_then(|operation| {
+        let principal = request.extensions().get::<Principal>()?;
+        Some((operation, principal.holder()))
+    });
+    let limited = counted.as_ref().and_then(|(operation, holder)| {
+        let now = shared.door.now();
+        shared.aws.called(operation, holder, now).err()
+    });
+    let is_limited = limited.is_some();
     let response = match limited {
         Some(error) => error.into_response(),
         None => match tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await {
@@ -240,6 +249,9 @@ async fn guarded(route: &'static Route, shared: &Shared, mut request: Request, n
             Err(_) => Error::unavailable("timeout", "the server did not answer in time", 5).into_response(),
         },
     };
+    if let Some((operation, holder)) = counted.filter(|_| !is_limited && response.status() == StatusCode::FORBIDDEN) {
+        shared.aws.denied(operation, &holder, shared.door.now());
+    }
     let response = match route.operation {
         Some(_) => aws::dress(response, id),
         None => response,

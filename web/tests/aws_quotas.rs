@@ -93,6 +93,31 @@ async fn calls_are_limited_by_the_second() {
         server.stop().await;
     }
     let data = tempfile::tempdir().unwrap();
+    let server = limited(data.path(), Quotas { calls_per_s: 5, ..Quotas::default() }).await;
+    server.stream("a").await;
+    // Calls that no policy allows: as many of a key as may be made, and they take nothing from others.
+    let allow = |action: &str| json!({"Statement": {"Effect": "Allow", "Action": action, "Resource": "*"}});
+    let (denied, allowed) =
+        (server.key(allow("kinesisvideo:TagStream")).await, server.key(allow("kinesisvideo:*")).await);
+    let call =
+        async |key: &str| server.call_as(key, "describeStream", json!({"StreamName": "a"})).await.status.as_u16();
+    let began = std::time::Instant::now();
+    let mut answers = Vec::new();
+    for _ in 0..30 {
+        answers.push(call(&denied).await);
+    }
+    let told = answers.iter().filter(|status| **status == 403).count();
+    let seconds = began.elapsed().as_secs_f64();
+    assert!((5..=5 + (5.0 * seconds).ceil() as usize).contains(&told), "{answers:?} in {seconds} s");
+    assert_eq!(answers.iter().filter(|status| **status == 400).count(), 30 - told, "the others are too many");
+    let mut done = 0;
+    for _ in 0..5 {
+        done += usize::from(call(&allowed).await == 200);
+    }
+    assert_eq!(done, 5, "all of them are there for those who may");
+    server.stop().await;
+
+    let data = tempfile::tempdir().unwrap();
     let server = limited(data.path(), Quotas::default()).await;
     server.stream("a").await;
     assert_eq!(calls(&server, &["a"], 100).await.0, 100, "nothing is limited unless it is asked for");

@@ -42,7 +42,7 @@ pub(crate) use error::Error;
 pub(crate) use json::Json;
 use media::UnixMillis;
 use paging::Pages;
-use quotas::{Calls, Quotas};
+use quotas::{Calls, Quotas, Whose};
 pub(crate) use target::Target;
 use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
@@ -96,17 +96,30 @@ impl Surface {
         })
     }
 
-    /// Counts a call of an operation, whatever it is about.
+    /// Counts a call of an operation before it is made, whatever it is about; see [`Surface::denied`].
     ///
     /// # Errors
-    /// `ClientLimitExceededException` if there is a limit and it is reached.
-    pub(crate) fn called(&self, operation: &'static str, now: UnixMillis) -> Result<(), Error> {
-        self.calls.count(operation, None, self.quotas.calls_per_s, now)
+    /// `ClientLimitExceededException` if there is a limit and it is reached, or was by calls of this holder that were denied.
+    pub(crate) fn called(&self, operation: &'static str, holder: &str, now: UnixMillis) -> Result<(), Error> {
+        let (per_s, denied) = (self.quotas.calls_per_s, Whose::Denied(holder.to_owned()));
+        match self.calls.are_used_up(operation, denied.clone(), per_s, now) {
+            true => self.calls.count(operation, denied, per_s, now),
+            false => self.calls.count(operation, Whose::All, per_s, now),
+        }
+    }
+
+    /// No policy allowed a call that was counted: it takes nothing from those that may, but there are as many of one holder a
+    /// second at most.
+    pub(crate) fn denied(&self, operation: &'static str, holder: &str, now: UnixMillis) {
+        let per_s = self.quotas.calls_per_s;
+        self.calls.give_back(operation, Whose::All, per_s);
+        // Others of it may have used them up meanwhile: they are told.
+        let _ = self.calls.count(operation, Whose::Denied(holder.to_owned()), per_s, now);
     }
 
     /// Counts an action on a stream. See [`Surface::called`].
     fn called_on(&self, action: &'static str, stream: u64, now: UnixMillis) -> Result<(), Error> {
-        self.calls.count(action, Some(stream), self.quotas.calls_per_s_per_stream, now)
+        self.calls.count(action, Whose::Stream(stream), self.quotas.calls_per_s_per_stream, now)
     }
 }
 

@@ -57,18 +57,29 @@ const SECOND_US: i64 = 1_000_000;
 #[derive(Default)]
 pub(crate) struct Calls {
     /// In µs, by operation and stream.
-    next: Mutex<HashMap<(&'static str, Option<u64>), i64>>,
+    next: Mutex<HashMap<(&'static str, Whose), i64>>,
+}
+
+/// Whose calls of an operation are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Whose {
+    /// All.
+    All,
+    /// Those on one stream, by the catalog's id.
+    Stream(u64),
+    /// Those of one holder (see `Principal::holder`) that no policy allowed: they take nothing from others.
+    Denied(String),
 }
 
 impl Calls {
-    /// Counts a call of an operation, of one stream or of all, that may be made so often a second.
+    /// Counts a call of an operation that may be made so often a second.
     ///
     /// # Errors
     /// `ClientLimitExceededException`.
     pub(crate) fn count(
         &self,
         operation: &'static str,
-        stream: Option<u64>,
+        whose: Whose,
         per_s: u32,
         now: UnixMillis,
     ) -> Result<(), Error> {
@@ -76,26 +87,43 @@ impl Calls {
             return Ok(());
         }
         let (now, interval) = (now.0.saturating_mul(1000), SECOND_US / i64::from(per_s));
+        let key = (operation, whose);
         let mut all = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST {
             all.retain(|_, next| *next > now);
         }
-        let next = all.get(&(operation, stream)).copied().unwrap_or(now).max(now) + interval;
+        let next = all.get(&key).copied().unwrap_or(now).max(now) + interval;
         // Where so many are used up at once that nothing can be forgotten, what comes next is not counted.
         match next - now <= SECOND_US {
-            true if all.len() < MOST || all.contains_key(&(operation, stream)) => {
-                all.insert((operation, stream), next);
+            true if all.len() < MOST || all.contains_key(&key) => {
+                all.insert(key, next);
                 Ok(())
             }
             true => Ok(()),
             false => {
-                let (of, key) = match stream {
-                    Some(_) => (" of one stream", "calls_per_s_per_stream"),
-                    None => ("", "calls_per_s"),
+                let (of, key) = match key.1 {
+                    Whose::All => ("", "calls_per_s"),
+                    Whose::Stream(_) => (" of one stream", "calls_per_s_per_stream"),
+                    Whose::Denied(_) => (" that are not allowed", "calls_per_s"),
                 };
                 let message = format!("more than {per_s} calls of {operation}{of} in a second (aws.quotas.{key})");
                 Err(Error::new("ClientLimitExceededException", message))
             }
+        }
+    }
+
+    /// Whether another call would be refused now.
+    pub(crate) fn are_used_up(&self, operation: &'static str, whose: Whose, per_s: u32, now: UnixMillis) -> bool {
+        let all = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = all.get(&(operation, whose)).copied().unwrap_or(i64::MIN);
+        per_s > 0 && next.saturating_sub(now.0.saturating_mul(1000)) > SECOND_US - SECOND_US / i64::from(per_s)
+    }
+
+    /// Gives a call back that was counted.
+    pub(crate) fn give_back(&self, operation: &'static str, whose: Whose, per_s: u32) {
+        let mut all = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = all.get_mut(&(operation, whose)).filter(|_| per_s > 0) {
+            *next -= SECOND_US / i64::from(per_s);
         }
     }
 }
@@ -109,7 +137,9 @@ mod tests {
     #[test]
     fn a_second_has_so_many_calls() {
         let calls = Calls::default();
-        let count = |stream, at| calls.count("TagStream", stream, 5, UnixMillis(at));
+        let count = |stream: Option<u64>, at| {
+            calls.count("TagStream", stream.map_or(Whose::All, Whose::Stream), 5, UnixMillis(at))
+        };
         for _ in 0..5 {
             count(None, 1000).unwrap();
         }
@@ -121,20 +151,34 @@ mod tests {
             error.message
         );
         count(Some(1), 1000).unwrap();
-        calls.count("UntagStream", None, 5, UnixMillis(1000)).unwrap();
+        calls.count("UntagStream", Whose::All, 5, UnixMillis(1000)).unwrap();
         assert!(count(None, 1199).is_err());
         count(None, 1200).unwrap();
         assert!(count(None, 1200).is_err());
         // A whole second later all of them are there again, and no more.
         assert_eq!((0..9).filter(|_| count(None, 9000).is_ok()).count(), 5);
-        assert!((0..1000).all(|_| calls.count("ListStreams", None, 0, UnixMillis(0)).is_ok()), "0 is no limit");
+        assert!((0..1000).all(|_| calls.count("ListStreams", Whose::All, 0, UnixMillis(0)).is_ok()), "0 is no limit");
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_had_again() {
+        let (calls, now) = (Calls::default(), UnixMillis(1000));
+        let used_up = || calls.are_used_up("TagStream", Whose::All, 3, now);
+        for _ in 0..3 {
+            assert!(!used_up());
+            calls.count("TagStream", Whose::All, 3, now).unwrap();
+        }
+        assert!(used_up() && calls.count("TagStream", Whose::All, 3, now).is_err());
+        calls.give_back("TagStream", Whose::All, 3);
+        assert!(!used_up() && calls.count("TagStream", Whose::All, 3, now).is_ok() && used_up());
+        assert!(!calls.are_used_up("TagStream", Whose::All, 0, now) && !calls.are_used_up("Other", Whose::All, 1, now));
     }
 
     #[test]
     fn memory_is_bounded() {
         let calls = Calls::default();
         for stream in 0..3 * MOST as u64 {
-            calls.count("TagStream", Some(stream), 1, UnixMillis(stream as i64 / 100)).unwrap();
+            calls.count("TagStream", Whose::Stream(stream), 1, UnixMillis(stream as i64 / 100)).unwrap();
         }
         assert!(calls.next.lock().unwrap().len() <= MOST);
     }
