@@ -6,7 +6,8 @@ use crate::{
     auth::{
         self,
         access::{Action, Principal},
-        devices, session,
+        devices::credentials,
+        session,
     },
     aws, cameras,
     error::Error,

@@ -255,6 +255,31 @@ async fn a_role_is_taken_on_by_whom_it_trusts() {
     assert!(element(&answer, "Message").contains("1 hour session limit"), "{}", answer.text());
     let second = credentials(&at.assume(&first, "second", &[]).await);
     assert_eq!(at.call(&second, "/describeStream", json!({"StreamName": "gate"})).await.status, 200);
+    // What ends the first's sessions ends what was taken on from them, over any number of roles; and nothing else.
+    at.role("third", trusts(&format!("arn:aws:iam::{ACCOUNT}:role/second")), &["playback"]).await;
+    let third = credentials(&at.assume(&second, "third", &[]).await);
+    let other = credentials(&at.assume(&boss, "by-account", &[]).await);
+    let ended = at.server.root("PATCH", "/v1/roles/first", Some(json!({"end_sessions": true}))).await;
+    assert_eq!(ended.status, 200, "{}", ended.text());
+    for session in [&first, &second, &third] {
+        let answer = at.call(session, "/describeStream", json!({"StreamName": "gate"})).await;
+        assert_eq!(answer.header("x-amzn-errortype"), "ExpiredTokenException", "{}", answer.text());
+    }
+    assert_eq!(at.call(&other, "/describeStream", json!({"StreamName": "gate"})).await.status, 200);
+    at.server.ahead_ms.fetch_add(10, Ordering::Relaxed);
+    let first = credentials(&at.assume(&boss, "first", &[]).await);
+    let second = credentials(&at.assume(&first, "second", &[]).await);
+    assert_eq!(at.call(&second, "/describeStream", json!({"StreamName": "gate"})).await.status, 200, "a new one");
+    // A role that is deleted takes its descendants along.
+    at.role("passing", trusts(&account), &["admin"]).await;
+    at.role("last", trusts(&format!("arn:aws:iam::{ACCOUNT}:role/passing")), &["playback"]).await;
+    let passing = credentials(&at.assume(&boss, "passing", &[]).await);
+    let last = credentials(&at.assume(&passing, "last", &[]).await);
+    assert_eq!(at.call(&last, "/describeStream", json!({"StreamName": "gate"})).await.status, 200);
+    assert_eq!(at.server.root("DELETE", "/v1/roles/passing", None).await.status, 204);
+    let answer = at.call(&last, "/describeStream", json!({"StreamName": "gate"})).await;
+    assert_eq!(answer.header("x-amzn-errortype"), "UnrecognizedClientException");
+
     at.server.store.delete_document(KEYS, &boss.id, Expect::Any).await.unwrap();
     let answer = at.call(&second, "/describeStream", json!({"StreamName": "gate"})).await;
     assert_eq!(answer.header("x-amzn-errortype"), "UnrecognizedClientException", "it began with a key that is gone");

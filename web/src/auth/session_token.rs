@@ -68,6 +68,18 @@ impl Device {
     }
 }
 
+/// A session that another was taken on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ancestor {
+    /// Its role, by name and id.
+    #[serde(rename = "n")]
+    pub(crate) role: String,
+    #[serde(rename = "i")]
+    pub(crate) id: String,
+    #[serde(rename = "b")]
+    pub(crate) issued_at: UnixMillis,
+}
+
 /// What a token says. Short names: tokens are short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
@@ -76,6 +88,9 @@ pub(crate) struct Claims {
     /// The access key of the catalog that asked for it, if one did: the session ends with it.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
+    /// The sessions of roles that this one was taken on from, one of each role: it ends with each of them.
+    #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) chain: Vec<Ancestor>,
     #[serde(rename = "b")]
     pub(crate) issued_at: UnixMillis,
     #[serde(rename = "e")]
@@ -95,6 +110,20 @@ pub(crate) struct Claims {
     /// Further context keys of policies, such as those of an identity provider.
     #[serde(rename = "v", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) variables: BTreeMap<String, String>,
+}
+
+impl Claims {
+    /// The chain of a session that is taken on from this one.
+    pub(crate) fn chain_from(&self) -> Vec<Ancestor> {
+        let mut chain = self.chain.clone();
+        if let Of::Role { name, id, .. } = &self.of
+            // Whatever ends an earlier session of the role ends what came of it; so two roles in turn make no endless token.
+            && chain.iter().all(|ancestor| ancestor.id != *id)
+        {
+            chain.push(Ancestor { role: name.clone(), id: id.clone(), issued_at: self.issued_at });
+        }
+        chain
+    }
 }
 
 /// Temporary credentials. `Debug` shows the id alone.
@@ -207,6 +236,7 @@ mod tests {
         Claims {
             of: Of::Role { name: "cameras".into(), id: "AROA1".into(), session: "gate".into() },
             issuer: Some("AKIA1".into()),
+            chain: vec![],
             issued_at: UnixMillis(1),
             expires_at: UnixMillis(2),
             policy: None,
@@ -229,6 +259,24 @@ mod tests {
         assert_eq!(super::tests::tokens("changed").read(&made.access_key_id, &made.session_token), None);
         let shown = format!("{made:?}");
         assert!(!shown.contains(&made.secret_access_key) && !shown.contains(&made.session_token));
+    }
+
+    #[test]
+    fn a_chain_names_each_role_once_and_a_long_one_fits() {
+        let of = |n: usize| Of::Role { name: format!("{n:064}"), id: format!("AROA{n:017}"), session: "s".repeat(64) };
+        let mut claims = Claims { of: of(0), tags: [].into(), variables: [].into(), ..claims() };
+        for n in 1..=9 {
+            // Back and forth between the two newest, too.
+            for n in [n, n - 1, n] {
+                claims = Claims { chain: claims.chain_from(), of: of(n), issued_at: UnixMillis(n as i64), ..claims };
+            }
+        }
+        let ids: Vec<_> = claims.chain.iter().map(|a| a.id.as_str()).collect();
+        assert_eq!(ids, (0..=9).map(|n| format!("AROA{n:017}")).collect::<Vec<_>>());
+        assert_eq!(claims.chain[3].issued_at, UnixMillis(3), "the earliest of the role");
+        let made = tokens("secret").issue(&claims).unwrap();
+        assert!(made.session_token.len() <= MOST_BYTES, "{}", made.session_token.len());
+        assert_eq!(tokens("secret").read(&made.access_key_id, &made.session_token), Some(claims));
     }
 
     #[test]

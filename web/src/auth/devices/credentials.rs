@@ -145,6 +145,7 @@ async fn given(
         of: Of::Role { name: role_name.clone(), id: role.role_id, session: facts.id.clone() },
         issuer: None,
         device: Some(device),
+        chain: Vec::new(),
         issued_at: now,
         // No longer than the certificate.
         expires_at: now.plus(i64::from(seconds) * 1000).min(facts.not_after),

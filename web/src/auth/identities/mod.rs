@@ -266,6 +266,13 @@ impl Identities {
         if issuer.as_ref().is_some_and(|(_, key)| over(key.rights.sessions_from)) {
             return Err(Nobody::Expired);
         }
+        for ancestor in &claims.chain {
+            let role = self.role(&ancestor.role).await?.filter(|role| role.role_id == ancestor.id);
+            let from = role.ok_or(Nobody::Unknown)?.rights.sessions_from;
+            if from.is_some_and(|from| ancestor.issued_at < from) {
+                return Err(Nobody::Expired);
+            }
+        }
         let mut identity = match &claims.of {
             Of::Root => self.root_identity(),
             Of::Key => {

@@ -61,12 +61,12 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// The session: what its token says. The policies that it names must exist, which only those learn who may take on the role.
+    /// The session that someone takes on: what its token says. The policies that it names must exist, which only those learn who may take on the role.
     pub(super) async fn claims(
         self,
         shared: &Shared,
         (name, role): (&str, &Role),
-        issuer: Option<String>,
+        by: Option<&Identity>,
         tags: Tags,
         now: media::UnixMillis,
     ) -> Result<Claims, Error> {
@@ -74,7 +74,8 @@ impl<'a> Wanted<'a> {
         let policies = named(shared, &self.policy_arns).await?;
         Ok(Claims {
             of: Of::Role { name: name.to_owned(), id: role.role_id.clone(), session: self.session.to_owned() },
-            issuer,
+            issuer: by.and_then(issuer),
+            chain: by.and_then(|by| by.claims.as_deref()).map_or_else(Vec::new, Claims::chain_from),
             issued_at: now,
             expires_at: now.plus(i64::from(seconds) * 1000),
             policy: self.policy,
@@ -200,7 +201,7 @@ pub(super) async fn role(caller: &Caller, params: &Params) -> Result<Answer, Err
         return Err(Error::new("ValidationError", text));
     }
     let session = wanted.session;
-    let claims = wanted.claims(shared, (name, &role), issuer(&identity), tags, now).await?;
+    let claims = wanted.claims(shared, (name, &role), Some(&identity), tags, now).await?;
     let made = issue(shared, &claims)?;
     tracing::info!(caller = identity.arn, role = name, session, key = made.access_key_id, "role taken on");
     Ok(Answer::new(

@@ -38,6 +38,7 @@ pub(super) async fn token(caller: &Caller, params: &Params) -> Result<Answer, Er
         &Claims {
             of: if issuer.is_some() { Of::Key } else { Of::Root },
             issuer,
+            chain: Vec::new(),
             issued_at: now,
             expires_at: now.plus(i64::from(seconds) * 1000),
             policy: None,
