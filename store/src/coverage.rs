@@ -2,7 +2,7 @@
 
 use crate::catalog::fragments::{self, Covered};
 use crate::catalog::quarantine;
-use crate::{Error, Range, Span};
+use crate::{Error, Range, Span, TimeBy};
 use media::{Cause, UnixMillis};
 use rusqlite::Connection;
 use std::collections::VecDeque;
@@ -10,12 +10,15 @@ use std::collections::VecDeque;
 /// A fragment continues the one before it if it starts at most so late after it: cameras' clocks and frame rates are not exact.
 const TOLERANCE_MS: i64 = 500;
 
-/// The spans of a stream in a range, at most `limit`, oldest first.
-pub(crate) fn spans(c: &Connection, stream: u64, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
+/// The spans of a stream in a range of either clock, at most `limit`, oldest first.
+pub(crate) fn spans(c: &Connection, stream: u64, by: TimeBy, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
     let mut spans = Spans { limit, spans: Vec::new(), damaged: VecDeque::new() };
     if limit > 0 {
-        spans.damaged = quarantine::starts(c, stream, range)?.into();
-        fragments::walk(c, stream, range, |fragment| spans.add(fragment))?;
+        // Of what is damaged, the producer's times are kept. By the server's clock it is a gap like any other.
+        if by == TimeBy::Producer {
+            spans.damaged = quarantine::starts(c, stream, range)?.into();
+        }
+        fragments::walk(c, stream, by, range, |fragment| spans.add(fragment))?;
     }
     Ok(spans.spans)
 }

@@ -353,8 +353,12 @@ impl Stream {
     }
     /// What is recorded in a range of producer time, as contiguous spans, oldest first, at most `limit` spans.
     pub async fn coverage(&self, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
+        self.coverage_by(TimeBy::Producer, range, limit).await
+    }
+    /// The same by either clock. By the server's, a fragment lasts from when its first byte came for as long as it plays.
+    pub async fn coverage_by(&self, by: TimeBy, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
         let id = self.id()?;
-        self.state.shared.catalog.read(move |c| coverage::spans(c, id, range, limit)).await
+        self.state.shared.catalog.read(move |c| coverage::spans(c, id, by, range, limit)).await
     }
 
     fn id(&self) -> Result<u64, Error> {

@@ -15,7 +15,7 @@ use media::{Cause, FragmentMeta, FragmentNumber, UnixMillis};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use store::quota::{AtQuota, StoreUsage, StreamUsage};
-use store::{Position, Range, Span, StreamStats};
+use store::{Position, Range, Span, StreamStats, TimeBy};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// Spans of a timeline in one answer.
@@ -130,6 +130,15 @@ pub(crate) struct InRange {
     to: Option<i64>,
 }
 
+/// A time range by one of the clocks.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimelineOf {
+    from: Option<i64>,
+    to: Option<i64>,
+    by: Option<TimeBy>,
+}
+
 /// Nothing is recorded here, and why.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Gap {
@@ -162,12 +171,15 @@ const QUIET_MS: i64 = 60_000;
 pub(crate) async fn timeline(
     caller: Caller,
     Params(name): Params<String>,
-    Asked(asked): Asked<InRange>,
+    Asked(asked): Asked<TimelineOf>,
 ) -> Result<Json<Value>, Error> {
     let granted = caller.stream(&name).await?;
     let now = caller.now();
     let range = range(asked.from, asked.to, now, DAY_MS)?;
-    let mut spans = granted.coverage(range, MOST_SPANS + 1).await?;
+    let mut spans = match asked.by.unwrap_or(TimeBy::Producer) {
+        TimeBy::Producer => granted.coverage(range, MOST_SPANS + 1).await?,
+        TimeBy::Server => granted.coverage_by_server(range, MOST_SPANS + 1).await?,
+    };
     let more = spans.len() > MOST_SPANS;
     spans.truncate(MOST_SPANS);
     // Up to where the answer speaks: to the end of the range or of time so far, or to its last span.

@@ -24,7 +24,7 @@ async fn the_timeline_shows_spans_and_gaps_with_their_causes() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
     let stream = server.stream("gate").await;
-    let start = now().plus(-600_000);
+    let (arrives, start) = (now(), now().plus(-600_000));
     let first = record(&stream, &Take { start, ..take(5, 1000) }).await;
     let again = start.plus(60_000);
     let last = record(&stream, &Take { start: again, cause: Some(Cause::SourceLost), ..take(5, 1000) }).await;
@@ -42,6 +42,19 @@ async fn the_timeline_shows_spans_and_gaps_with_their_causes() {
     assert!(gaps.contains(&gap), "{timeline}");
     assert_eq!(timeline["gaps"][0]["cause"], "start", "before the stream began");
 
+    // By the server's clock all of them came just now.
+    let (from, to) = (arrives.0 - 1000, now().0 + 60_000);
+    let by_server =
+        server.root("GET", &format!("/v1/streams/gate/timeline?from={from}&to={to}&by=server"), None).await.json();
+    let came: Vec<_> = by_server["spans"].as_array().unwrap().iter().collect();
+    assert!(came.iter().all(|span| span["start"].as_i64().unwrap() >= arrives.0), "{by_server}");
+    assert_eq!(came.iter().map(|span| span["fragments"].as_u64().unwrap()).sum::<u64>(), 10, "{by_server}");
+    let by_producer =
+        server.root("GET", &format!("/v1/streams/gate/timeline?from={from}&to={to}&by=producer"), None).await;
+    assert_eq!(by_producer.json()["spans"], json!([]));
+    let long_ago = server.root("GET", &format!("{path}&by=server"), None).await.json();
+    assert_eq!(long_ago["spans"], json!([]));
+
     // Fragments of the range, in pages, and one of them as a file.
     let path = format!("/v1/streams/gate/fragments?from={}&to={}&limit=4", start.0, last.0);
     let page = server.root("GET", &path, None).await.json();
@@ -58,7 +71,7 @@ async fn the_timeline_shows_spans_and_gaps_with_their_causes() {
     assert_eq!(cluster.len() as u64, page["fragments"][2]["bytes"].as_u64().unwrap());
     assert_eq!(media::mkv::parse_cluster(&header, &cluster).unwrap().len(), 10);
 
-    for bad in ["from=2&to=1", "from=x", "since=1", "from=-1", "to=99999999999999999"] {
+    for bad in ["from=2&to=1", "from=x", "since=1", "from=-1", "to=99999999999999999", "by=clock"] {
         let answer = server.root("GET", &format!("/v1/streams/gate/timeline?{bad}"), None).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "invalid"), "{bad}");
     }

@@ -5,7 +5,7 @@ use super::fragments::{self, Group, NewRow};
 use super::{schema, streams};
 use crate::segments::reader::Place;
 use crate::segments::writer::SegmentState;
-use crate::{Position, Range, coverage};
+use crate::{Position, Range, TimeBy, coverage};
 use bytes::Bytes;
 use media::{FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use rusqlite::Connection;
@@ -67,7 +67,7 @@ fn reads(c: &Connection, rows: u64) {
     let all = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
     print(
         "  coverage of all of one stream",
-        timed(5, Box::new(|_| assert_eq!(coverage::spans(c, 1, all, 10).unwrap().len(), 1))),
+        timed(5, Box::new(|_| assert_eq!(coverage::spans(c, 1, TimeBy::Producer, all, 10).unwrap().len(), 1))),
     );
 }
 

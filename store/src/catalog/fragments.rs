@@ -8,7 +8,7 @@ use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::record::record_len;
 use crate::segments::writer::SegmentState;
-use crate::{Error, Kind, Position, Range, faults};
+use crate::{Error, Kind, Position, Range, TimeBy, faults};
 use bytes::Bytes;
 use media::{Cause, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -299,20 +299,28 @@ pub(crate) struct Covered {
     pub(crate) cause: Option<Cause>,
 }
 
-/// Calls `each` with every fragment that overlaps a range, in order of producer time, out of the index alone, until it gives `false`.
+/// Calls `each` with every fragment that overlaps a range, in order of that clock, until it gives `false`. By producer time the index
+/// alone is read.
 pub(crate) fn walk(
     c: &Connection,
     stream: u64,
+    by: TimeBy,
     range: Range,
     mut each: impl FnMut(Covered) -> bool,
 ) -> Result<(), Error> {
-    let mut statement = c
-        .prepare_cached(
+    let sql = match by {
+        TimeBy::Producer => {
             "SELECT producer_start, duration_ms, bytes, cause FROM fragments INDEXED BY fragments_by_time
              WHERE stream = ?1 AND producer_start >= ?2 AND producer_start < ?3 AND producer_start + duration_ms > ?4
-             ORDER BY producer_start, counter",
-        )
-        .map_err(db)?;
+             ORDER BY producer_start, counter"
+        }
+        TimeBy::Server => {
+            "SELECT server_start, duration_ms, bytes, cause FROM fragments INDEXED BY fragments_by_server
+             WHERE stream = ?1 AND server_start >= ?2 AND server_start < ?3 AND server_start + duration_ms > ?4
+             ORDER BY server_start, counter"
+        }
+    };
+    let mut statement = c.prepare_cached(sql).map_err(db)?;
     let from = range.from.0.saturating_sub(i64::from(MAX_DURATION_MS));
     let mut rows = statement.query(params![stream, from, range.to.0, range.from.0]).map_err(db)?;
     let mut held: Option<Covered> = None;
@@ -324,9 +332,10 @@ pub(crate) fn walk(
             bytes: row.get(2).map_err(db)?,
             cause: cause.and_then(Cause::from_code),
         };
-        // Of several with the same producer time the last has the largest number: only it counts (invariant 7).
+        // Of several with the same producer time the last has the largest number: only it counts (invariant 7). Those that came in
+        // the same millisecond all count.
         if let Some(previous) = held.replace(next)
-            && previous.start != next.start
+            && (previous.start != next.start || by == TimeBy::Server)
             && !each(previous)
         {
             return Ok(());

@@ -187,6 +187,10 @@ impl Granted {
     pub(crate) async fn coverage(&self, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
         Ok(self.stream.coverage(self.within(range)?, limit).await?)
     }
+    /// The same by the server's clock, for those who see all of the stream.
+    pub(crate) async fn coverage_by_server(&self, range: Range, limit: usize) -> Result<Vec<Span>, Error> {
+        Ok(self.whole()?.coverage_by(TimeBy::Server, range, limit).await?)
+    }
     pub(crate) async fn fragments(&self, range: Range, at: Position, limit: usize) -> Result<Vec<FragmentMeta>, Error> {
         Ok(self.stream.fragments(self.within(range)?, at, limit).await?)
     }
