@@ -51,6 +51,9 @@ type Place = (bool, String, u16);
 #[derive(Clone)]
 pub(crate) struct Door(Arc<Inner>);
 
+/// A connection that waits for its next request, and since when.
+type Idle = (Instant, SendRequest<HttpRequestBody>);
+
 struct Inner {
     tls: TlsConnector,
     /// The host of the configured endpoint.
@@ -59,7 +62,7 @@ struct Inner {
     limit: Duration,
     /// Connections are driven here.
     runtime: Handle,
-    idle: Mutex<HashMap<Place, Vec<(Instant, SendRequest<HttpRequestBody>)>>>,
+    idle: Mutex<HashMap<Place, Vec<Idle>>>,
 }
 
 impl fmt::Debug for Door {
