@@ -1,5 +1,5 @@
 //! Segments in a store of objects that works, fails, stalls, answers late or not at all, and is gone for a while.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 

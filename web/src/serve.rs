@@ -2,9 +2,11 @@
 
 use crate::{
     App,
+    direct_body::{DirectBody, Wire},
     linger::Lingering,
     routes,
-    slots::{Slot, Slots},
+    seat::Seat,
+    slots::Slots,
     state::Shared,
     tls::{self, Client, Io, Tls},
 };
@@ -15,7 +17,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
 use std::{
@@ -23,7 +25,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -31,7 +33,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -54,20 +56,6 @@ const MOST_CONNECTIONS: usize = 2048;
 const HEAD_BYTES: usize = 64 << 10;
 /// Histograms of the metrics are folded, and media that clients leave lying is given up, this often.
 const UPKEEP: Duration = Duration::from_secs(5);
-
-/// What a connection takes of the listener's bounds; in the extensions of its requests.
-#[derive(Clone)]
-pub(crate) struct Seat(Arc<Mutex<Option<(OwnedSemaphorePermit, Slot)>>>);
-
-impl Seat {
-    fn new(permit: OwnedSemaphorePermit, slot: Slot) -> Self {
-        Seat(Arc::new(Mutex::new(Some((permit, slot)))))
-    }
-    /// The connection counts no more: what it is for is bounded elsewhere, and by who sends it rather than from where.
-    pub(crate) fn leave(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
 
 /// The two ends of the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
@@ -161,8 +149,8 @@ impl AcceptTask {
             let permit = permit.expect("the semaphore is never closed");
             let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await else { break };
             match accepted {
-                Ok((stream, peer)) => match self.slots.take(peer.ip()) {
-                    Some(slot) => self.spawn(stream, peer, Seat::new(permit, slot)),
+                Ok((stream, peer)) => match Seat::take(&self.room, permit, &self.slots, peer.ip()) {
+                    Some(seat) => self.spawn(stream, peer, seat),
                     None => {
                         metrics::counter!("vidicon_http_connections_refused_total").increment(1);
                         debug!(%peer, "connection refused: its address has too many");
@@ -191,7 +179,7 @@ impl AcceptTask {
             if let Err(error) = served {
                 debug!(%error, "connection ended");
             }
-            seat.leave();
+            seat.end();
         };
         self.tasks.spawn(task.instrument(tracing::debug_span!("connection", %peer)));
     }
@@ -290,6 +278,8 @@ async fn connection(
     let Opened { io, ends, client } = opened;
     let (used, cut) = (Arc::new(Use::default()), Cut::default());
     let Given { router, seat, stop, tasks } = given;
+    let wire = Wire::new(io);
+    let readings = wire.readings();
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         let open = Open::of(&used);
         request.extensions_mut().insert(ends);
@@ -298,8 +288,11 @@ async fn connection(
         }
         request.extensions_mut().insert(seat.clone());
         request.extensions_mut().insert(cut.clone());
-        // Whoever sends for ever must be able to read that nobody wants it.
         let is_endless = routes::streams_body(request.method(), request.uri().path());
+        if is_endless {
+            DirectBody::hold(&mut request, &readings);
+        }
+        // Whoever sends for ever must be able to read that nobody wants it.
         let answer = router.clone().oneshot(request.map(|body| match is_endless {
             true => Body::new(Lingering::new(body, tasks.clone())),
             false => Body::new(body),
@@ -315,7 +308,7 @@ async fn connection(
         .max_header_list_size(HEAD_BYTES as u32)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let serving = builder.serve_connection(TokioIo::new(io), service);
+    let serving = builder.serve_connection(wire, service);
     let mut serving = std::pin::pin!(serving);
     // hyper times the head of an HTTP/1.1 request, but neither the bytes that tell the two versions apart nor HTTP/2.
     let idle = async {
@@ -332,6 +325,7 @@ async fn connection(
     tokio::select! {
         ended = serving.as_mut() => return ended,
         () = cut.0.cancelled() => return Ok(()),
+        () = seat.lost() => debug!("others have the place of a connection that was away"),
         () = idle => if used.requests.load(Ordering::Relaxed) == 0 { return Ok(()) },
         () = stop.cancelled() => {}
     }
@@ -356,6 +350,7 @@ mod tests {
     use axum::routing::get;
     use http_body_util::{BodyExt, Empty};
     use hyper::client::conn::http2;
+    use hyper_util::rt::TokioIo;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         time::timeout,
@@ -364,8 +359,9 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(200);
 
     fn given(router: Router, peer: SocketAddr) -> Given {
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let seat = Seat::new(permit, Arc::new(Slots::default()).take(peer.ip()).unwrap());
+        let (room, slots) = (Arc::new(Semaphore::new(1)), Arc::new(Slots::default()));
+        let permit = room.clone().try_acquire_owned().unwrap();
+        let seat = Seat::take(&room, permit, &slots, peer.ip()).unwrap();
         Given { router, seat, stop: CancellationToken::new(), tasks: TaskTracker::new() }
     }
 

@@ -247,7 +247,7 @@ impl File {
         }
         let grown_from = bytes.len().min(len);
         bytes.resize(len, 0);
-        if cut == Cut::Anything && random() % 4 == 0 {
+        if cut == Cut::Anything && random().is_multiple_of(4) {
             // What these blocks held before.
             for byte in &mut bytes[grown_from..] {
                 *byte = random() as u8;

@@ -6,8 +6,9 @@
 use super::{Error, Target, ack_body::AckBody, records::StreamRecord};
 use crate::{
     auth::{Caller, access::Action, instant},
+    direct_body::DirectBody,
     routes::{Route, operation},
-    serve::Seat,
+    seat::Seat,
 };
 use axum::{
     body::{Body, BodyDataStream},
@@ -18,13 +19,13 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{
-    FutureExt, StreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::{BoxFuture, poll_immediate},
     stream,
 };
 use ingest::putmedia::{self, Session, Timecode, Topics};
 use media::{FragmentNumber, StreamName, UnixMillis};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use store::{Kind, Store, notifications::Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -43,7 +44,7 @@ const HOLDS_EVERY: Duration = Duration::from_secs(5);
 const GRACE_MS: i64 = 60_000;
 
 async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let (target, wanted) = asked(&parts.headers)?;
     let granted = target.resolve(&caller).await?;
     let (stream, info) = (granted.whole()?, granted.info());
@@ -51,12 +52,14 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
     let shared = caller.shared.clone();
     let permit = shared.put_media.permit(&caller.principal, granted.id())?;
     // The address behind it may be that of a site with hundreds of cameras.
-    if let Some(seat) = parts.extensions.get::<Seat>() {
-        seat.leave();
-    }
+    let away = parts.extensions.get::<Seat>().map(Seat::leave);
+    let direct = DirectBody::take(&mut parts, &shared.tasks);
     let mut body = body.into_data_stream();
     let first = if parts.headers.contains_key(header::EXPECT) { go_on(&mut body).await } else { None };
-    let body = stream::iter(first).chain(body);
+    let body = match direct {
+        Some(direct) => direct.with(body).left_stream(),
+        None => stream::iter(first).chain(body).map_err(io::Error::other).right_stream(),
+    };
     let span = tracing::info_span!("put_media", stream = %info.name);
     let stop = shared.stop.child_token();
     let of = stream.clone();
@@ -72,7 +75,7 @@ async fn put_media(caller: Caller, request: Request) -> Result<Response, Error> 
             () = session.run(body) => {}
             () = end_with_credentials(&caller, &of, stop) => {}
         }
-        drop(permit);
+        drop((permit, away));
     };
     shared.tasks.spawn(task.instrument(span));
     let mut response = Body::new(AckBody::new(acks)).into_response();
