@@ -1,7 +1,7 @@
 //! The command line. Every option can also come from the environment.
 
 use crate::cmd::identities::{
-    args::{KeyOptions, PolicyOptions, RoleOptions},
+    args::{HoldOptions, KeyOptions, PolicyOptions, RoleOptions},
     device_args::{CertificateOptions, RoleAliasOptions},
 };
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Certificate(CertificateOptions),
     /// Make, show, change and remove role aliases, by which devices get credentials.
     RoleAlias(RoleAliasOptions),
+    /// Place, list and lift legal holds: ranges of a stream that nothing takes anything from.
+    Hold(HoldOptions),
     /// Run the server with a camera that plays a synthetic street, a rule, and a receiver that prints its alerts.
     Demo(DemoOptions),
     /// Serve the synthetic street over RTSP, until standard input closes.

@@ -3,7 +3,7 @@
 use crate::catalog::ranges;
 use crate::commit::{RangeDeletion, Work};
 use crate::state::StreamState;
-use crate::{Deleted, Error, Kind, Range, faults};
+use crate::{Deleted, Error, Kind, Range, faults, holds};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -48,7 +48,13 @@ pub(crate) async fn delete_range(stream: Arc<StreamState>, range: Range) -> Resu
     let work = async move {
         let deletions = &stream.shared.deletions;
         let id = deletions.begin();
-        let deleted = run(&stream, id, range).await;
+        let of = stream.clone();
+        let let_in = stream.shared.catalog.write(move |c| holds::begin_deletion(c, &of, id, range)).await;
+        let deleted = match let_in {
+            Ok(()) => run(&stream, id, range).await,
+            Err(error) => Err(error),
+        };
+        holds::end_deletion(&stream, id);
         // From here on the sweeper finishes what an error left.
         deletions.end(id);
         if let Ok(Deleted { fragments, bytes }) = &deleted {

@@ -26,6 +26,7 @@ mod fault_tests;
 mod faults;
 mod folder;
 pub mod follow;
+pub mod holds;
 mod memory;
 pub mod notifications;
 mod order;
@@ -50,6 +51,8 @@ pub mod stream;
 mod tail;
 mod tasks;
 mod verbatim;
+#[cfg(test)]
+mod weeks_tests;
 mod writer;
 
 pub use error::{Error, Kind};

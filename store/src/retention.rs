@@ -205,6 +205,10 @@ impl Sweeper {
             if let Some(taken) = taken {
                 of.account.gone(taken.bytes);
                 of.forget_upto(taken.last);
+                // Unless a hold was lifted meanwhile: then it begins again.
+                if between.0 <= of.swept.load(Ordering::SeqCst) {
+                    of.swept.fetch_max(taken.last, Ordering::SeqCst);
+                }
             }
             Ok(taken)
         })
@@ -213,9 +217,13 @@ impl Sweeper {
 
     /// Detections and alerts of pictures from before `cutoff`.
     async fn expire_seen(&self, stream: &StreamState, cutoff: UnixMillis) -> Result<(), Error> {
-        let (id, before) = (stream.id(), Range { from: UnixMillis(i64::MIN), to: cutoff });
-        while self.write(move |c| detections::delete_in(c, id, before)).await? {}
-        while self.write(move |c| alerts::delete_in(c, id, before)).await? {}
+        let id = stream.id();
+        // What was seen in what is held stays with it.
+        let ranges = stream.holds().outside(Range { from: UnixMillis(i64::MIN), to: cutoff });
+        for range in ranges {
+            while self.write(move |c| detections::delete_in(c, id, range)).await? {}
+            while self.write(move |c| alerts::delete_in(c, id, range)).await? {}
+        }
         Ok(())
     }
 
@@ -242,7 +250,6 @@ impl Sweeper {
                         expired += taken.fragments;
                     }
                     after = upto;
-                    stream.swept.store(upto, Ordering::SeqCst);
                 }
                 Due::Unclear(last) => after = last,
                 Due::None => break,

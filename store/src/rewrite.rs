@@ -28,7 +28,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ pub(crate) struct Rewriter {
     pub(crate) places: tokio::sync::Mutex<()>,
     /// Segments that cannot be walked, so that they are not tried for ever.
     pub(crate) damaged: Mutex<BTreeSet<u64>>,
+    /// Bytes that this process wrote anew.
+    pub(crate) written: AtomicU64,
 }
 
 impl Rewriter {
@@ -62,6 +64,7 @@ impl Rewriter {
             one: tokio::sync::Mutex::default(),
             places: tokio::sync::Mutex::default(),
             damaged: Mutex::default(),
+            written: AtomicU64::new(0),
         }
     }
 
@@ -157,6 +160,7 @@ impl Rewriter {
             return Err(error);
         }
         metrics::counter!("vidicon_rewritten_bytes_total").increment(end);
+        self.written.fetch_add(end, Ordering::Relaxed);
         metrics::counter!("vidicon_rewritten_segments_total").increment(1);
         tracing::info!(
             segment = id,

@@ -5,6 +5,7 @@ use crate::catalog::{Catalog, streams};
 use crate::commit::{Queue, Sealed, Work};
 use crate::deletion::Deletions;
 use crate::follow::{Hub, LiveFragment};
+use crate::holds::Holds;
 use crate::memory::{Key, Memory, Recorded, Sent};
 use crate::notifications::Notify;
 use crate::order::Order;
@@ -74,6 +75,7 @@ pub(crate) struct StreamState {
     pub(crate) account: Account,
     /// Up to this counter retention and quotas left nothing but what is held.
     pub(crate) swept: AtomicU64,
+    holds: Mutex<Holds>,
     closed: AtomicBool,
     inner: Mutex<Inner>,
     /// What is to be told of open fragments, by counter, once they are durable.
@@ -102,6 +104,7 @@ impl StreamState {
         shared: Arc<Shared>,
         budget: Budget,
         account: Account,
+        holds: Holds,
     ) -> Arc<StreamState> {
         let memory = Memory::new(recorded);
         let newest = memory.newest().map(|m| m.number);
@@ -126,6 +129,7 @@ impl StreamState {
             begun: watch::Sender::new(None),
             account,
             swept: AtomicU64::new(0),
+            holds: Mutex::new(holds),
             closed: AtomicBool::new(false),
             inner: Mutex::new(inner),
             notify: Mutex::default(),
@@ -432,9 +436,16 @@ impl StreamState {
         self.lock().memory.after(number, limit)
     }
 
-    /// Forgets fragments up to this counter, which retention took.
+    /// Its legal holds. Changed on the catalog's writing thread alone.
+    pub(crate) fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Forgets fragments up to this counter, which retention took, but what is held.
     pub(crate) fn forget_upto(&self, counter: u64) {
-        self.forget(|m| m.number.counter() <= counter);
+        let holds = self.holds();
+        let is_held = |m: &FragmentMeta| holds.held.iter().any(|hold| hold.range().overlaps(m));
+        self.forget(|m| m.number.counter() <= counter && !is_held(m));
     }
 
     /// Forgets one fragment, which is damaged.

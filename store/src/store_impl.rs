@@ -1,11 +1,12 @@
 //! The store's public face.
 
 use crate::budget::Process;
-use crate::catalog::{Catalog, fragments, ranges, schema, segments, streams};
+use crate::catalog::{Catalog, fragments, holds, ranges, schema, segments, streams};
 use crate::commit::{Committer, Queue, Recorder, Work};
 use crate::deletion::Deletions;
 use crate::faults::Faults;
 use crate::folder::Folder;
+use crate::holds::{Hold, Holds};
 use crate::memory::Recorded;
 use crate::pipeline::{self, Pipeline, Settler};
 use crate::quota::{self, Account, AtQuota, StoreUsage, StreamQuota, Usage};
@@ -266,7 +267,7 @@ impl Store {
             faults::step("stream.create");
             let row = catalog.write(move |c| streams::create(c, &name, retention, now, body)).await?;
             faults::step("stream.created");
-            let state = inner.add(row, Recorded::default());
+            let state = inner.add(row, Recorded::default(), Vec::new());
             let _ = inner.notices.send(Notice::Streams);
             if with_body {
                 let _ = inner.notices.send(Notice::Documents(documents::STREAM));
@@ -344,7 +345,8 @@ impl Store {
     pub fn usage(&self) -> StoreUsage {
         self.inner.shared.usage.figures()
     }
-    /// Removes a stream and its rows; its bytes go with their segments. `Conflict` while a camera records to it.
+    /// Removes a stream and its rows; its bytes go with their segments. `Conflict` while a camera records to it,
+    /// or a legal hold keeps some of it.
     pub async fn delete_stream(&self, name: &StreamName) -> Result<(), Error> {
         self.delete(&self.stream(name)?).await
     }
@@ -353,7 +355,7 @@ impl Store {
         let (state, inner) = (stream.state.clone(), self.inner.clone());
         let delete = async move {
             let (id, name) = (state.id(), state.name().clone());
-            let camera = name.clone();
+            let (camera, of) = (name.clone(), state.clone());
             inner
                 .shared
                 .catalog
@@ -364,6 +366,7 @@ impl Store {
                             format!("camera {camera} records to this stream: remove it first"),
                         ));
                     }
+                    crate::holds::none_of(c, &of)?;
                     streams::delete(c, id)
                 })
                 .await?;
@@ -405,11 +408,13 @@ impl Store {
 }
 
 impl Inner {
-    fn add(&self, row: streams::StreamRow, recorded: Recorded) -> Arc<StreamState> {
+    fn add(&self, row: streams::StreamRow, recorded: Recorded, held: Vec<Hold>) -> Arc<StreamState> {
         let budget = self.budget.stream(self.shared.config.stream_budget_bytes);
         let name = row.info.name.clone();
         let account = Account::new(row.bytes, row.quota);
-        let state = StreamState::new(row.info, row.counter_limit, recorded, self.shared.clone(), budget, account);
+        let holds = Holds::new(held);
+        let state =
+            StreamState::new(row.info, row.counter_limit, recorded, self.shared.clone(), budget, account, holds);
         self.streams.write().unwrap_or_else(|e| e.into_inner()).insert(name, state.clone());
         state
     }
@@ -457,6 +462,7 @@ impl Opened {
         let rows = streams::all(&connection)?;
         let recorded =
             rows.iter().map(|r| fragments::recorded(&connection, r.info.id)).collect::<Result<Vec<_>, _>>()?;
+        let mut held = holds::all(&connection)?;
         let deletions = Deletions::new(ranges::next_id(&connection)?);
         let segments = Arc::new(AtomicU64::new(segments::count(&connection)?));
         let usage = segments::bytes(&connection)?;
@@ -558,7 +564,8 @@ impl Opened {
             sweeper: sweeper.clone(),
         });
         for (row, recorded) in rows.into_iter().zip(recorded) {
-            inner.add(row, recorded);
+            let held = held.remove(&row.info.id).unwrap_or_default();
+            inner.add(row, recorded, held);
         }
         Ok(Opened { inner, sweeper })
     }

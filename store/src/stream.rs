@@ -251,7 +251,7 @@ impl Stream {
         }
     }
     /// Deletes every durable fragment that overlaps a range of producer time, and those that are complete and on their way to the
-    /// disk; with them go the detections and alerts of their time, but for alerts with a delivery that is still to be made. Gives what
+    /// disk; with them go the detections and alerts of their time, but for alerts with a delivery that is still to be made. `Conflict` where a legal hold keeps some of it. Gives what
     /// it deleted when all are gone. Readers of such a fragment are told `NotFound`. Their bytes go with their
     /// segments. Goes on if the caller is cancelled; if the process is killed in between, the next start finishes it.
     pub async fn delete_range(&self, range: Range) -> Result<Deleted, Error> {

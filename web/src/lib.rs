@@ -19,6 +19,7 @@ mod events;
 mod extract;
 mod health;
 mod hls;
+mod holds;
 mod linger;
 mod pace;
 mod page;

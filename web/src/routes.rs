@@ -11,7 +11,7 @@ use crate::{
     },
     aws, cameras,
     error::Error,
-    events, health, hls, page, rules,
+    events, health, hls, holds, page, rules,
     state::Shared,
     streams, targets, whep,
 };
@@ -152,6 +152,7 @@ fn table() -> impl Iterator<Item = &'static Route> {
         .iter()
         .chain(admin::rest::ROUTES)
         .chain(admin::device_rest::ROUTES)
+        .chain(holds::ROUTES)
         .chain(auth::oidc::rest::ROUTES)
         .chain(aws::ROUTES.iter().copied().flatten())
 }

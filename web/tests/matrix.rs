@@ -200,6 +200,7 @@ fn sample(method: &str, path: &str, object: &str, arn: &str) -> Sample {
         ("DELETE", "/v1/streams/{name}/fragments") => {
             Sample { query: "?from=0&to=1", headers: vec![], body: String::new() }
         }
+        ("POST", "/v1/streams/{name}/holds") => json(json!({"name": "", "from": 0, "to": 1, "reason": ""})),
         ("PATCH", "/v1/streams/{name}") => json(json!({"quota_bytes": u64::MAX})),
         ("POST", "/v1/cameras") => json(json!({"name": "x", "url": "http://no.rtsp"})),
         ("POST", "/v1/cameras/probe") => json(json!({"url": "http://no.rtsp"})),

@@ -400,3 +400,35 @@ async fn webrtc_viewers_end_with_their_session() {
     camera.abort();
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn legal_holds_are_placed_listed_and_lifted_and_name_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let stream = server.stream("gate").await;
+    let start = record(&stream, &take(3, 1000)).await.0 - 3000;
+    let hold = json!({"name": "case 7", "from": start, "to": start + 1500, "reason": "a theft"});
+    let placed = server.root("POST", "/v1/streams/gate/holds", Some(hold.clone())).await;
+    assert_eq!((placed.status.as_u16(), &placed.json()["placed_by"]), (201, &json!("root")));
+    assert_eq!(server.root("POST", "/v1/streams/gate/holds", Some(hold)).await.code(), "already_exists");
+    let wrong = json!({"name": "x", "from": 5, "to": 5, "reason": "none"});
+    assert_eq!(server.root("POST", "/v1/streams/gate/holds", Some(wrong)).await.status, 400);
+    let listed = server.root("GET", "/v1/streams/gate/holds", None).await.json();
+    assert_eq!(listed["holds"], json!([placed.json()]));
+    let range = format!("/v1/streams/gate/fragments?from={start}&to={}", start + 1);
+    for (method, path) in [("DELETE", range.as_str()), ("DELETE", "/v1/streams/gate")] {
+        let refused = server.root(method, path, None).await;
+        assert!(refused.code() == "conflict" && refused.text().contains("case 7"), "{}", refused.text());
+    }
+    let (kind, message) = server.call("deleteStream", json!({"StreamARN": arn(&stream)})).await.refused();
+    assert!(kind.contains("ResourceInUseException") && message.contains("case 7"), "{kind} {message}");
+    assert_eq!(server.root("DELETE", "/v1/streams/gate/holds/case%207", None).await.status, 204);
+    assert_eq!(server.root("DELETE", "/v1/streams/gate/holds/case%207", None).await.status, 404);
+    assert_eq!(server.root("DELETE", &range, None).await.json()["fragments"], 1);
+    server.stop().await;
+}
+
+fn arn(stream: &store::Stream) -> String {
+    let info = stream.info();
+    format!("arn:aws:kinesisvideo:us-east-1:123456789012:stream/{}/{}", info.name, info.created_at.0)
+}

@@ -1,4 +1,4 @@
-//! The arguments of `vidicon key`, `vidicon role` and `vidicon policy`.
+//! The arguments of `vidicon key`, `vidicon role`, `vidicon policy` and `vidicon hold`.
 
 use clap::{Args, Subcommand};
 use media::StreamName;
@@ -47,6 +47,46 @@ pub(crate) struct PolicyOptions {
     pub(crate) command: PolicyCommand,
     #[command(flatten)]
     pub(crate) place: Where,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HoldOptions {
+    #[command(subcommand)]
+    pub(crate) command: HoldCommand,
+    #[command(flatten)]
+    pub(crate) place: Where,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum HoldCommand {
+    /// Keep a range of a stream until the hold is lifted, whatever else would take it.
+    Place {
+        /// The stream.
+        stream: StreamName,
+        /// What the hold is called.
+        name: String,
+        /// The first instant, such as 2026-11-23T06:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        from: String,
+        /// The instant just after the last one.
+        #[arg(long, value_name = "TIME")]
+        to: String,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// List the holds of a stream.
+    List {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// End a hold.
+    Lift {
+        /// The stream.
+        stream: StreamName,
+        /// What the hold is called.
+        name: String,
+    },
 }
 
 /// What a key or role may do.

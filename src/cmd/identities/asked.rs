@@ -1,13 +1,13 @@
 //! From arguments to requests.
 
-use super::args::{Changes, KeyCommand, PolicyCommand, Rights, RoleCommand};
+use super::args::{Changes, HoldCommand, KeyCommand, PolicyCommand, Rights, RoleCommand};
 use crate::running::Failure;
 use media::{StreamName, UnixMillis};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Read, path::Path};
 use web::admin::{
-    Holder, KeyChange, Keys, NewKey, NewPolicy, NewRole, PRESETS, Page, PolicyChange, Request, RoleChange, Rotation,
-    narrowed,
+    Holder, KeyChange, Keys, NewHold, NewKey, NewPolicy, NewRole, PRESETS, Page, PolicyChange, Request, RoleChange,
+    Rotation, instant, narrowed,
 };
 
 /// The longest file that is read as a document.
@@ -99,6 +99,21 @@ pub(super) fn of_policy(command: PolicyCommand) -> Result<Request, Failure> {
             Request::ChangePolicy(name, PolicyChange { version: expected.if_version, document, description })
         }
         PolicyCommand::Delete { name, expected } => Request::DeletePolicy(name, expected.if_version),
+    })
+}
+
+pub(super) fn of_hold(command: HoldCommand) -> Result<Request, Failure> {
+    let time = |option: &str, text: &str| {
+        let why = || Failure::config(format!("--{option} {text:?}: such as 2026-11-23T06:00:00Z is needed"));
+        instant(text).ok_or_else(why)
+    };
+    Ok(match command {
+        HoldCommand::Place { stream, name, from, to, reason } => {
+            let new = NewHold { name, from: time("from", &from)?, to: time("to", &to)?, reason };
+            Request::PlaceHold(stream.to_string(), new, "the command line".to_owned())
+        }
+        HoldCommand::List { stream } => Request::Holds(stream.to_string()),
+        HoldCommand::Lift { stream, name } => Request::LiftHold(stream.to_string(), name),
     })
 }
 

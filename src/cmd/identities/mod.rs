@@ -1,4 +1,4 @@
-//! `vidicon key`, `vidicon role`, `vidicon policy`, `vidicon certificate`, `vidicon role-alias`: identities managed from the command line, by the native API of a running server or
+//! `vidicon key`, `vidicon role`, `vidicon policy`, `vidicon certificate`, `vidicon role-alias`, `vidicon hold`: identities and legal holds managed from the command line, by the native API of a running server or
 //! in a data folder that no server has open.
 
 pub(crate) mod args;
@@ -13,7 +13,7 @@ use crate::{
     config::{self, Config},
     running::Failure,
 };
-use args::{KeyCommand, KeyOptions, PolicyOptions, RoleOptions, Where};
+use args::{HoldOptions, KeyCommand, KeyOptions, PolicyOptions, RoleOptions, Where};
 use device_args::{CertificateOptions, RoleAliasOptions};
 use media::UnixMillis;
 use serde_json::Value;
@@ -56,6 +56,12 @@ pub(crate) fn certificate(options: CertificateOptions) -> Result<(), Failure> {
 
 pub(crate) fn role_alias(options: RoleAliasOptions) -> Result<(), Failure> {
     let (value, _) = answer(&options.place, device_asked::of_role_alias(options.command)?)?;
+    show::answer(&value, options.place.json);
+    Ok(())
+}
+
+pub(crate) fn hold(options: HoldOptions) -> Result<(), Failure> {
+    let (value, _) = answer(&options.place, asked::of_hold(options.command)?)?;
     show::answer(&value, options.place.json);
     Ok(())
 }
@@ -163,6 +169,27 @@ mod tests {
         let error = local(config.clone(), request()).await.unwrap_err().to_string();
         assert!(error.contains("in use") && error.contains("--url"), "{error}");
         store.stop().await.unwrap();
+        let hold = |command| asked::of_hold(command).unwrap();
+        let stream: media::StreamName = "gate".parse().unwrap();
+        let place = args::HoldCommand::Place {
+            stream: stream.clone(),
+            name: "case".into(),
+            from: "2026-11-23T06:00:00Z".into(),
+            to: "2026-11-24".into(),
+            reason: "a theft".into(),
+        };
+        let error = local(config.clone(), hold(place.clone())).await.unwrap_err().to_string();
+        assert!(error.contains("no stream gate"), "{error}");
+        let store = Store::open(config.store.clone(), Arc::new(now)).await.unwrap();
+        store.create_stream(&stream, None).await.unwrap();
+        store.stop().await.unwrap();
+        let placed = local(config.clone(), hold(place)).await.unwrap();
+        assert_eq!((&placed["from"], &placed["to"]), (&json!(1_795_413_600_000i64), &json!(1_795_478_400_000i64)));
+        let list = || hold(args::HoldCommand::List { stream: stream.clone() });
+        assert_eq!(local(config.clone(), list()).await.unwrap()["holds"], json!([placed]));
+        let lift = hold(args::HoldCommand::Lift { stream: stream.clone(), name: "case".into() });
+        assert_eq!(local(config.clone(), lift).await.unwrap(), Value::Null);
+        assert_eq!(local(config.clone(), list()).await.unwrap()["holds"], json!([]));
         let made = local(config.clone(), request()).await.unwrap();
         let id = made["access_key_id"].as_str().unwrap().to_owned();
         let listed = local(config, Request::Keys(Keys::default())).await.unwrap();

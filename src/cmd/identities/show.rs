@@ -84,6 +84,13 @@ fn text(value: &Value) -> String {
     if let Some(table) = devices(value) {
         return table;
     }
+    if let Some(holds) = list("holds") {
+        return table(&["NAME", "FROM", "TO", "REASON", "PLACED BY", "PLACED"], holds, |hold| {
+            let of = |name: &str| hold[name].as_str().unwrap_or_default().to_owned();
+            let at = |name: &str| time(&hold[name]).unwrap_or_default();
+            vec![of("name"), at("from"), at("to"), of("reason"), of("placed_by"), at("placed_at")]
+        });
+    }
     match (list("keys"), list("roles"), value["policies"].as_array().filter(|_| value.get("created_at").is_none())) {
         (Some(keys), ..) => {
             table(&["ACCESS KEY ID", "USER", "STATE", "POLICIES", "MADE", "DESCRIPTION"], keys, |key| {

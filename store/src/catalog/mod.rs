@@ -11,6 +11,7 @@ pub(crate) mod expiry;
 #[cfg(test)]
 mod figures;
 pub(crate) mod fragments;
+pub(crate) mod holds;
 pub(crate) mod listing;
 pub(crate) mod notifications;
 pub(crate) mod quarantine;

@@ -10,7 +10,7 @@ use crate::segments::reader::Place;
 use crate::segments::record::{RecordKind, StreamBody, record_len};
 use crate::segments::scan::{End, Entry, Scan};
 use crate::segments::writer::SegmentState;
-use crate::{Error, Kind};
+use crate::{Error, Kind, holds};
 use bytes::Bytes;
 use media::{HeaderId, UnixMillis};
 use rusqlite::Connection;
@@ -117,7 +117,7 @@ fn fresh(part: &Path, folder: &Folder, payloads: bool, old: Option<&Old>) -> Res
         reading.segment(id, payloads || Some(id) == newest)?;
     }
     let Reading { deleted, mut rebuilt, .. } = reading;
-    finish(&mut connection, &deleted)?;
+    finish(&mut connection, folder, &deleted)?;
     if let Some(old) = old {
         old.keep(&mut connection, folder, &mut rebuilt.problems)?;
     }
@@ -261,13 +261,14 @@ impl Reading<'_> {
     }
 }
 
-fn finish(c: &mut Connection, deleted: &HashSet<u64>) -> Result<(), Error> {
+fn finish(c: &mut Connection, folder: &Folder, deleted: &HashSet<u64>) -> Result<(), Error> {
     for id in deleted {
         match streams::delete(c, *id) {
             Err(e) if e.kind() != Kind::NotFound => return Err(e),
             _ => {}
         }
     }
+    holds::restore(c, folder)?;
     while expiry::sweep_deleted(c, UnixMillis(0))? {}
     // No counter of a block that was in use is given out again.
     c.execute(

@@ -1,12 +1,13 @@
 //! The desk at which keys, roles and policies are managed: what all of them share.
 
-use super::{Holder, Request};
+use super::{Holder, NewHold, Request};
 use crate::auth::identities::{Key, Rights, Role, check_policies, check_tags};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use store::{
-    Error, Kind, Store,
+    Error, Kind, Store, Stream,
     documents::{Expect, KEY, ROLE},
+    holds::Hold,
 };
 
 /// The most entries of a page, and how many where nothing is said.
@@ -77,7 +78,20 @@ impl<'a> Desk<'a> {
             Request::DeleteRoleAlias(name, version) => self.delete_role_alias(name, *version).await,
             Request::Attach(holder, policy) => self.attach(holder, policy).await,
             Request::Detach(holder, policy) => self.detach(holder, policy).await,
+            Request::Holds(stream) => Ok(json!({"holds": self.stream(stream)?.holds()})),
+            Request::PlaceHold(stream, new, by) => {
+                let NewHold { name, from, to, reason } = new.clone();
+                let hold = Hold { name, from, to, reason, placed_by: by.clone(), placed_at: self.store.now() };
+                self.stream(stream)?.place_hold(hold.clone()).await?;
+                Ok(json!(hold))
+            }
+            Request::LiftHold(stream, hold) => self.stream(stream)?.lift_hold(hold).await.map(|()| Value::Null),
         }
+    }
+
+    fn stream(&self, name: &str) -> Result<Stream, Error> {
+        let none = || Error::new(Kind::NotFound, format!("there is no stream {name:?}"));
+        self.store.stream(&name.parse().map_err(|_| none())?)
     }
 
     /// The ARN of a user, role or policy.

@@ -42,6 +42,20 @@ impl Keys {
     }
 }
 
+/// A legal hold that is to be placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewHold {
+    /// What it is called.
+    pub name: String,
+    /// First instant of producer time that it keeps.
+    pub from: UnixMillis,
+    /// Just after the last one.
+    pub to: UnixMillis,
+    /// Why.
+    pub reason: String,
+}
+
 /// The version that a removal expects.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! Keys, roles, policies, certificates of devices and role aliases managed: by REST ([`rest`]), and by the command line, which either asks a running server by the same
+//! Keys, roles, policies, certificates of devices, role aliases and legal holds managed: by REST ([`rest`]), and by the command line, which either asks a running server by the same
 //! REST or opens the data folder itself. Both make a [`Request`] and get the same JSON.
 //!
 //! What belongs here: what may be changed, how, and how it is shown. What does not: whom a key stands for and what policies mean
@@ -18,8 +18,8 @@ pub use crate::auth::policy::presets::{NAMES as PRESETS, narrowed};
 pub use desk::Desk;
 pub use devices::certificate_id;
 pub use input::{
-    CertificateChange, Certificates, KeyChange, Keys, NewCertificate, NewKey, NewPolicy, NewRole, NewRoleAlias, Page,
-    PolicyChange, RoleAliasChange, RoleChange, Rotation,
+    CertificateChange, Certificates, KeyChange, Keys, NewCertificate, NewHold, NewKey, NewPolicy, NewRole,
+    NewRoleAlias, Page, PolicyChange, RoleAliasChange, RoleChange, Rotation,
 };
 
 use serde_json::Value;
@@ -92,6 +92,12 @@ pub enum Request {
     Attach(Holder, String),
     /// Takes it away.
     Detach(Holder, String),
+    /// The legal holds of a stream.
+    Holds(String),
+    /// Places one on a stream, by whom.
+    PlaceHold(String, NewHold, String),
+    /// Lifts one of a stream.
+    LiftHold(String, String),
 }
 
 impl Request {
@@ -135,6 +141,11 @@ impl Request {
             Request::DeleteRoleAlias(name, version) => ("DELETE", removal(&["role-aliases", name], *version), None),
             Request::Attach(holder, policy) => ("PUT", attachment(holder, policy), None),
             Request::Detach(holder, policy) => ("DELETE", attachment(holder, policy), None),
+            Request::Holds(stream) => ("GET", path(&["streams", stream, "holds"]), None),
+            Request::PlaceHold(stream, new, _) => {
+                ("POST", path(&["streams", stream, "holds"]), body(serde_json::to_value(new)))
+            }
+            Request::LiftHold(stream, hold) => ("DELETE", path(&["streams", stream, "holds", hold]), None),
         }
     }
 }
@@ -165,9 +176,11 @@ impl Request {
             Request::Attach(Holder::Key(name) | Holder::Role(name), _) => ("attach policy", name),
             Request::Detach(Holder::Key(name) | Holder::Role(name), _) => ("detach policy", name),
             Request::Keys(_) | Request::Key(_) | Request::Roles(_) | Request::Role(_) => return None,
-            Request::Policies(_) | Request::Policy(_) => return None,
+            Request::Policies(_) | Request::Policy(_) | Request::Holds(_) => return None,
             Request::Certificates(_) | Request::Certificate(_) => return None,
             Request::RoleAliases(_) | Request::RoleAlias(_) => return None,
+            Request::PlaceHold(stream, ..) => ("place hold", stream),
+            Request::LiftHold(stream, _) => ("lift hold", stream),
         };
         // It may be anything that someone wrote.
         Some((change, name.chars().filter(|c| !c.is_control()).take(64).collect()))
@@ -181,6 +194,11 @@ impl Request {
             _ => None,
         }
     }
+}
+
+/// An instant such as `2026-11-23T06:00:00Z`, or the beginning of a day.
+pub fn instant(text: &str) -> Option<media::UnixMillis> {
+    crate::auth::instant::parse_rfc3339(text)
 }
 
 /// A path below `/v1`, each part encoded.

@@ -60,7 +60,7 @@ fn what_is_wrong_with_a_pair_is_said_with_its_file() {
         assert!(why.starts_with(file) && why.contains(part), "{why}");
     }
     let ca = folder.path().join("ca.pem");
-    for (text, part) in [("", "ca.pem holds no certificate"), (&broken, "certificate 1 in")] {
+    for (text, part) in [("", "ca.pem holds no certificate"), (broken, "certificate 1 in")] {
         std::fs::write(&ca, text).unwrap();
         let why = TlsConfig { device_ca: Some(ca.clone()), ..written(folder.path(), &certificate, &key) };
         let why = why.load().err().unwrap();
