@@ -44,6 +44,7 @@ impl Site {
                 "Statement": [
                     {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "arn:aws:kinesisvideo:*:*:stream/${credentials-iot:ThingName}/*"},
                     {"Effect": "Allow", "Action": "kinesisvideo:DescribeStream", "Resource": "arn:aws:kinesisvideo:*:*:stream/${credentials-iot:AwsCertificateId}/*"},
+                    {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "arn:aws:iam::*:role/further"},
                 ],
             }}),
         )
@@ -102,6 +103,30 @@ impl Site {
             at: common::now(),
         };
         signing::send(&self.server, by, request).await
+    }
+    /// Credentials of a role that these take on.
+    async fn chained(&self, by: &Credentials, role: &str) -> Credentials {
+        let arn = format!("arn:aws:iam::123456789012:role/{role}").replace('/', "%2F");
+        let body =
+            format!("Action=AssumeRole&Version=2011-06-15&RoleArn={arn}&RoleSessionName=further").replace(':', "%3A");
+        let request = Signed {
+            service: "sts",
+            method: "POST",
+            path: "/",
+            content_type: "application/x-www-form-urlencoded; charset=utf-8",
+            body: &body,
+            at: common::now(),
+        };
+        let answer = signing::send(&self.server, by, request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let text = answer.text();
+        let of = |name: &str| {
+            let (_, rest) = text.split_once(&format!("<{name}>")).unwrap();
+            rest.split_once("</").unwrap().0.to_owned()
+        };
+        let mut credentials = Credentials::new(&of("AccessKeyId"), &of("SecretAccessKey"));
+        credentials.token = Some(of("SessionToken"));
+        credentials
     }
     async fn works(&self, by: &Credentials) -> bool {
         let answer = self.describe(by, "gate").await;
@@ -295,9 +320,19 @@ async fn what_was_given_ends_with_what_it_came_from() {
         assert!(site.works(&credentials).await, "before {what}");
         credentials
     };
+    site.made(
+        "/v1/roles",
+        json!({"name": "further", "policies": ["admin"], "trust": {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"},
+        ]}}),
+    )
+    .await;
     let one = held("it is revoked").await;
+    let further = site.chained(&one, "further").await;
+    assert!(site.works(&further).await);
     site.changed(&path(&gate), json!({"active": false})).await;
     assert!(!site.works(&one).await);
+    assert!(!site.works(&further).await, "nor what a device took on with it");
     site.refused(&gate, "cams", "gate").await;
     site.changed(&path(&gate), json!({"active": true})).await;
     assert!(site.works(&one).await, "and goes on where it is enabled");

@@ -78,6 +78,9 @@ pub(crate) struct Ancestor {
     pub(crate) id: String,
     #[serde(rename = "b")]
     pub(crate) issued_at: UnixMillis,
+    /// The device that it was given to, if it was, and the id of its certificate.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<(Device, String)>,
 }
 
 /// What a token says. Short names: tokens are short.
@@ -116,11 +119,12 @@ impl Claims {
     /// The chain of a session that is taken on from this one.
     pub(crate) fn chain_from(&self) -> Vec<Ancestor> {
         let mut chain = self.chain.clone();
-        if let Of::Role { name, id, .. } = &self.of
+        if let Of::Role { name, id, session } = &self.of
             // Whatever ends an earlier session of the role ends what came of it; so two roles in turn make no endless token.
             && chain.iter().all(|ancestor| ancestor.id != *id)
         {
-            chain.push(Ancestor { role: name.clone(), id: id.clone(), issued_at: self.issued_at });
+            let device = self.device.clone().map(|device| (device, session.clone()));
+            chain.push(Ancestor { role: name.clone(), id: id.clone(), issued_at: self.issued_at, device });
         }
         chain
     }

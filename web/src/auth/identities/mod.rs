@@ -272,6 +272,11 @@ impl Identities {
             if from.is_some_and(|from| ancestor.issued_at < from) {
                 return Err(Nobody::Expired);
             }
+            if let Some((device, certificate)) = &ancestor.device
+                && !devices::goes_on(&self.store, device, &ancestor.role, certificate).await?
+            {
+                return Err(Nobody::Expired);
+            }
         }
         let mut identity = match &claims.of {
             Of::Root => self.root_identity(),
