@@ -105,7 +105,7 @@ async fn simulate(scene: &Scene<'_>) -> Figures {
     }
     let quota = StreamQuota { quota_bytes: scene.stream_quota, ..StreamQuota::default() };
     store.set_quota(streams[0].stream.info().name.as_str().parse().as_ref().unwrap(), quota).await.unwrap();
-    let mut random = Random(scene.random.unwrap_or(1) * 0x9e37_79b9 | 1);
+    let mut random = Random((scene.random.unwrap_or(1) * 0x9e37_79b9) | 1);
     let (mut recorded, mut most_disk) = (0, 0);
     let steps = scene.weeks * 7 * 24;
     for step in 0..steps {

@@ -173,8 +173,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The body in these bytes, given piece by piece, and what is left behind it; or what is wrong, and the body before that.
-    fn decode(wire: &[u8], pieces: &[usize]) -> Result<(Vec<u8>, Vec<u8>, bool), (Malformed, Vec<u8>)> {
+    /// A body, what is left behind it, and whether it has ended.
+    type Decoded = (Vec<u8>, Vec<u8>, bool);
+
+    /// What stands in these bytes, given piece by piece; or what is wrong, and the body before that.
+    fn decode(wire: &[u8], pieces: &[usize]) -> Result<Decoded, (Malformed, Vec<u8>)> {
         let (mut chunked, mut body, mut at) = (Chunked::new(), Vec::new(), 0);
         let mut pieces = pieces.iter().cycle();
         while at < wire.len() && !chunked.is_over() {
