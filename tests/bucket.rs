@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{KEY, SECRET, Server, basic, eventually, serve, wait};
+use common::{KEY, SECRET, Server, basic, element, eventually, header, serve, wait};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -81,27 +81,11 @@ fn make_stream(server: &Server) {
     assert_eq!(server.request("POST", "/createStream", Some(body)).0, 200);
 }
 
-fn element(id: &[u8], payload: &[u8]) -> Vec<u8> {
-    [id, &(payload.len() as u64 | 1 << 56).to_be_bytes(), payload].concat()
-}
-
 /// The cluster of this number, with bytes of its own.
 fn cluster(n: u64) -> Vec<u8> {
     let data: Vec<u8> = (0..9000 + n * 7).map(|i| (i * (n + 3)) as u8).collect();
     let block = element(&[0xa3], &[&[0x81, 0, 0, 0x80][..], &data].concat());
     [&[0x1f, 0x43, 0xb6, 0x75, 0xff][..], &element(&[0xe7], &(T0 + n * 500).to_be_bytes()), &block].concat()
-}
-
-fn header() -> Vec<u8> {
-    let track = media::Track {
-        number: 1,
-        kind: media::TrackKind::Data,
-        codec_id: "D_TEST".into(),
-        codec_private: Default::default(),
-        size: None,
-        audio: None,
-    };
-    media::mkv::write_header(&[track]).bytes.to_vec()
 }
 
 /// Pushes these clusters in a session of its own; gives what was persisted of them, and whether all were sent.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{KEY, SECRET, Server, basic, serve, wait};
+use common::{KEY, SECRET, Server, basic, element, header, serve, wait};
 use media::StreamName;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -18,11 +18,6 @@ const KILLS: u64 = 12;
 const T0: u64 = 1_795_404_896_000;
 /// Time codes that were said to be persisted, and the numbers of their fragments.
 type Persisted = Arc<Mutex<BTreeMap<u64, String>>>;
-
-fn element(id: &[u8], payload: &[u8]) -> Vec<u8> {
-    let size = (payload.len() as u64 | 1 << 56).to_be_bytes();
-    [id, &size, payload].concat()
-}
 
 /// The cluster of this number: half a second of five frames, all of its own bytes.
 fn cluster(n: u64) -> Vec<u8> {
@@ -40,18 +35,6 @@ fn cluster_of(n: u64, bytes_a_frame: u64) -> Vec<u8> {
         bytes.extend(element(&[0xa3], &[&[0x81, at.to_be_bytes()[0], at.to_be_bytes()[1], key][..], &data].concat()));
     }
     bytes
-}
-
-fn header() -> Vec<u8> {
-    let track = media::Track {
-        number: 1,
-        kind: media::TrackKind::Data,
-        codec_id: "D_TEST".into(),
-        codec_private: Default::default(),
-        size: None,
-        audio: None,
-    };
-    media::mkv::write_header(&[track]).bytes.to_vec()
 }
 
 fn make_stream(data: &Path) {

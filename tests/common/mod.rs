@@ -144,3 +144,21 @@ pub fn python() -> Option<String> {
     eprintln!("skipped: {python} has no package av");
     None
 }
+
+/// An element of Matroska (RFC 9559), its length in eight bytes.
+pub fn element(id: &[u8], payload: &[u8]) -> Vec<u8> {
+    [id, &(payload.len() as u64 | 1 << 56).to_be_bytes(), payload].concat()
+}
+
+/// What stands before the clusters of a producer of plain data.
+pub fn header() -> Vec<u8> {
+    let track = media::Track {
+        number: 1,
+        kind: media::TrackKind::Data,
+        codec_id: "D_TEST".into(),
+        codec_private: Default::default(),
+        size: None,
+        audio: None,
+    };
+    media::mkv::write_header(&[track]).bytes.to_vec()
+}
