@@ -33,13 +33,15 @@ pub(crate) struct Resume {
 /// Mends the ends of segments and adopts what was complete.
 pub(crate) fn recover(c: &mut Connection, folder: &Folder, segment_bytes: u64) -> Result<Resume, Error> {
     let mut candidates: Vec<(u64, Option<SegmentState>)> = Vec::new();
+    // Those that an earlier start set aside: the next sweep removes what came there too late.
+    let mut aside = BTreeMap::new();
     for row in segments::open(c)? {
         match row.state.end {
-            // Set aside by an earlier start: the next sweep removes what came there too late.
-            0 => segments::put(c, &BTreeMap::from([(row.id, SegmentState { closed: true, ..row.state })]))?,
+            0 => drop(aside.insert(row.id, SegmentState { closed: true, ..row.state })),
             _ => candidates.push((row.id, Some(row.state))),
         }
     }
+    put(c, &aside)?;
     let mut next_id = segments::next_id(c)?;
     // More than one, and with holes that retention left, where an older catalog was put back.
     candidates.extend(folder.shelf().ids_after(next_id - 1)?.into_iter().map(|id| (id, None)));
@@ -68,11 +70,18 @@ pub(crate) fn recover(c: &mut Connection, folder: &Folder, segment_bytes: u64) -
 
 /// A PUT of the process before may still reach the bucket, after it was killed. Nobody was told that it did, so its object counts for
 /// nothing; the ids that such ones can have are left out, and noted, so that the start after this one has them removed. Gives the id after them.
-fn set_aside(c: &Connection, first: u64) -> Result<u64, Error> {
+fn set_aside(c: &mut Connection, first: u64) -> Result<u64, Error> {
     let next = first + MOST_PUTS as u64;
     let late = SegmentState { created_at: UnixMillis(0), end: 0, closed: false, deletions: false };
-    segments::put(c, &(first..next).map(|id| (id, late.clone())).collect())?;
+    put(c, &(first..next).map(|id| (id, late.clone())).collect())?;
     Ok(next)
+}
+
+/// All in one transaction.
+fn put(c: &mut Connection, states: &BTreeMap<u64, SegmentState>) -> Result<(), Error> {
+    let tx = c.transaction().map_err(db)?;
+    segments::put(&tx, states)?;
+    tx.commit().map_err(db)
 }
 
 /// Mends one segment; says whether it can be appended to. `None` if the file is none of ours and so is left alone.

@@ -307,9 +307,9 @@ impl Sweeper {
             }
         }
         let begun = self.shared.usage.begin_count();
-        let (count, bytes) = self.catalog().read(|c| Ok((segments::count(c)?, segments::bytes(c)?))).await?;
-        self.shared.usage.counted(begun, bytes);
-        self.segments.store(count, Ordering::Relaxed);
+        let totals = self.catalog().read(|c| segments::totals(c)).await?;
+        self.shared.usage.counted(begun, (totals.bytes, totals.live_bytes));
+        self.segments.store(totals.count, Ordering::Relaxed);
         Ok(freed)
     }
 }

@@ -464,9 +464,9 @@ impl Opened {
             rows.iter().map(|r| fragments::recorded(&connection, r.info.id)).collect::<Result<Vec<_>, _>>()?;
         let mut held = holds::all(&connection)?;
         let deletions = Deletions::new(ranges::next_id(&connection)?);
-        let segments = Arc::new(AtomicU64::new(segments::count(&connection)?));
-        let usage = segments::bytes(&connection)?;
-        let usage = Usage::new(&on_disk(&config, folder.shelf()), usage.0, usage.1);
+        let totals = segments::totals(&connection)?;
+        let segments = Arc::new(AtomicU64::new(totals.count));
+        let usage = Usage::new(&on_disk(&config, folder.shelf()), totals.bytes, totals.live_bytes);
         let unnoted = streams::deleted(&connection)?;
         drop(connection);
 

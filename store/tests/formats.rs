@@ -28,7 +28,12 @@ fn set_version(segment: &Path, version: u32) {
 /// Takes the catalog back to an earlier schema, with all that it had.
 fn set_schema(data: &Path, version: i64) {
     let catalog = rusqlite::Connection::open(data.join("catalog.sqlite")).unwrap();
-    let mut back = "DROP TABLE quarantined;".to_owned();
+    let mut back = "DROP TRIGGER segments_added; DROP TRIGGER segments_changed; DROP TRIGGER segments_removed; DROP TABLE segment_totals;
+         DROP INDEX segments_open; DROP INDEX segments_dead; DROP INDEX segments_dirty; DROP TABLE leftovers;"
+        .to_owned();
+    if version < 5 {
+        back += "DROP TABLE quarantined;";
+    }
     if version < 4 {
         back += "DROP TABLE holds; ALTER TABLE streams DROP COLUMN bytes; ALTER TABLE streams DROP COLUMN quota_bytes;
              ALTER TABLE streams DROP COLUMN at_quota; ALTER TABLE streams DROP COLUMN guaranteed_bytes;
@@ -53,7 +58,7 @@ async fn listed(stream: &Stream, by: TimeBy) -> Vec<FragmentMeta> {
 
 #[tokio::test]
 async fn are_taken_over_whole_and_read_as_ever() {
-    for schema in [1, 2, 3, 4] {
+    for schema in [1, 2, 3, 4, 5] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path();
         let store = open(data).await;

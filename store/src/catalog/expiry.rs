@@ -198,14 +198,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::catalog::schema;
-    use uuid::Uuid;
-
-    fn catalog() -> (tempfile::TempDir, Connection) {
-        let dir = tempfile::tempdir().unwrap();
-        let c = schema::open(&dir.path().join("catalog.sqlite"), Uuid::now_v7()).unwrap();
-        (dir, c)
-    }
+    use crate::catalog::testing::catalog;
 
     fn add(c: &Connection, stamps: impl IntoIterator<Item = i64>) {
         c.execute_batch(

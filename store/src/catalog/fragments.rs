@@ -437,35 +437,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::catalog::schema;
-    use uuid::Uuid;
-
-    fn catalog() -> (tempfile::TempDir, Connection) {
-        let dir = tempfile::tempdir().unwrap();
-        let c = schema::open(&dir.path().join("catalog.sqlite"), Uuid::now_v7()).unwrap();
-        (dir, c)
-    }
+    use crate::catalog::testing::{self, catalog};
 
     #[test]
     fn a_counter_that_another_fragment_has_is_refused_and_the_same_fragment_is_not() {
         let (_dir, mut c) = catalog();
         let stream = streams::insert(&c, &"gate".parse().unwrap(), None, UnixMillis(0)).unwrap().info.id;
-        let row = |random, offset| NewRow {
-            stream,
-            meta: FragmentMeta {
-                number: FragmentNumber::new(7, 5, random),
-                producer_start: UnixMillis(5),
-                server_start: UnixMillis(5),
-                duration_ms: 1,
-                bytes: 1,
-                lead_bytes: 0,
-                frames: 1,
-                crc32c: 0,
-                header: HeaderId(1),
-                cause: None,
-            },
-            place: Place { segment: 1, offset },
-            header: Bytes::from_static(b"h"),
+        let row = |random, offset| {
+            let mut row = testing::row(stream, 7, 5, Place { segment: 1, offset });
+            row.meta.number = FragmentNumber::new(7, 5, random);
+            row
         };
         let mut put = |rows| commit(&mut c, &Group { segments: BTreeMap::new(), rows, deleted: Vec::new() }).unwrap();
         assert!(put(vec![row(1, 64)])[0].is_ok());

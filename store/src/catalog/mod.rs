@@ -11,6 +11,8 @@ pub(crate) mod expiry;
 #[cfg(test)]
 mod figures;
 pub(crate) mod fragments;
+#[cfg(test)]
+mod growth;
 pub(crate) mod holds;
 pub(crate) mod listing;
 pub(crate) mod notifications;
@@ -20,6 +22,8 @@ pub(crate) mod rewrites;
 pub(crate) mod schema;
 pub(crate) mod segments;
 pub(crate) mod streams;
+#[cfg(test)]
+mod testing;
 
 use crate::{Error, Kind};
 use rusqlite::{Connection, ErrorCode, OpenFlags};

@@ -103,36 +103,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::catalog::fragments::{Group, NewRow, commit_and_notify};
-    use crate::catalog::{alerts, expiry, schema, streams};
+    use crate::catalog::{alerts, expiry, streams, testing};
     use crate::notifications::{Destination, Subject};
     use crate::records::DeliveryState;
     use crate::segments::reader::Place;
-    use bytes::Bytes;
-    use media::{FragmentNumber, HeaderId};
+    use media::FragmentNumber;
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
     fn catalog() -> (tempfile::TempDir, Connection, u64) {
-        let dir = tempfile::tempdir().unwrap();
-        let c = schema::open(&dir.path().join("catalog.sqlite"), Uuid::now_v7()).unwrap();
+        let (dir, c) = testing::catalog();
         let stream = streams::insert(&c, &"gate".parse().unwrap(), None, UnixMillis(0)).unwrap().info.id;
         (dir, c, stream)
     }
 
     fn row(stream: u64, counter: u64, random: u32) -> NewRow {
-        let meta = FragmentMeta {
-            number: FragmentNumber::new(counter, 50, random),
-            producer_start: UnixMillis(40 + counter as i64),
-            server_start: UnixMillis(50),
-            duration_ms: 1,
-            lead_bytes: 0,
-            bytes: 1,
-            frames: 1,
-            crc32c: 0,
-            header: HeaderId(1),
-            cause: None,
-        };
-        NewRow { stream, meta, place: Place { segment: 1, offset: 64 * counter }, header: Bytes::from_static(b"h") }
+        let mut row = testing::row(stream, counter, 50, Place { segment: 1, offset: 64 * counter });
+        row.meta.number = FragmentNumber::new(counter, 50, random);
+        row.meta.producer_start = UnixMillis(40 + counter as i64);
+        row
     }
 
     fn notify(uri: &str) -> Notify {

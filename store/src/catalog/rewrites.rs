@@ -35,7 +35,7 @@ pub(crate) struct Row {
 pub(crate) fn due(c: &Connection, due: &Due) -> Result<Vec<u64>, Error> {
     let mut statement = c
         .prepare_cached(
-            "SELECT id FROM segments AS s WHERE closed = 1 AND (expired_since IS NOT NULL OR deleted_since IS NOT NULL)
+            "SELECT id FROM segments AS s INDEXED BY segments_dirty WHERE closed = 1 AND (expired_since IS NOT NULL OR deleted_since IS NOT NULL)
              AND (rows > 0 OR deletions = 1 AND EXISTS (SELECT 1 FROM segments AS older WHERE older.id < s.id))
              AND (deleted_since <= ?1 OR expired_since <= ?2 OR ends > ?4 AND live_bytes * 100 <= ends * ?3)
              ORDER BY deleted_since IS NULL OR deleted_since > ?1, id",
@@ -49,14 +49,15 @@ pub(crate) fn due(c: &Connection, due: &Due) -> Result<Vec<u64>, Error> {
 
 /// A segment that is still open and of which something was deleted before this.
 pub(crate) fn open_due(c: &Connection, deleted: UnixMillis) -> Result<Option<u64>, Error> {
-    c.query_row("SELECT max(id) FROM segments WHERE closed = 0 AND deleted_since <= ?1", [deleted.0], |r| r.get(0))
-        .map_err(db)
+    let sql = "SELECT max(id) FROM segments INDEXED BY segments_open WHERE closed = 0 AND deleted_since <= ?1";
+    c.query_row(sql, [deleted.0], |r| r.get(0)).map_err(db)
 }
 
 /// When the first bytes that are still to go stopped counting.
 pub(crate) fn oldest(c: &Connection) -> Result<Option<UnixMillis>, Error> {
     c.query_row(
-        "SELECT min(coalesce(min(expired_since, deleted_since), expired_since, deleted_since)) FROM segments",
+        "SELECT min(coalesce(min(expired_since, deleted_since), expired_since, deleted_since))
+         FROM segments INDEXED BY segments_dirty WHERE expired_since IS NOT NULL OR deleted_since IS NOT NULL",
         [],
         |r| Ok(r.get::<_, Option<i64>>(0)?.map(UnixMillis)),
     )

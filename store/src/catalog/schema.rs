@@ -14,7 +14,7 @@ use uuid::Uuid;
 ///
 /// Plain SQL, so that PostgreSQL can take it over with few changes. 64-bit ids that fill their range (header ids) are stored as
 /// the signed integer of the same bits.
-const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 /// The version that they lead to.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
@@ -210,6 +210,33 @@ CREATE TABLE quarantined (
     reason TEXT NOT NULL,
     at INTEGER NOT NULL,
     PRIMARY KEY (stream, counter)
+) WITHOUT ROWID;
+";
+
+const VERSION_6: &str = "
+-- What a start, the sweep and erasure look for is a few of many segments.
+CREATE INDEX segments_open ON segments (id) WHERE closed = 0;
+CREATE INDEX segments_dead ON segments (id) WHERE closed = 1 AND rows = 0;
+CREATE INDEX segments_dirty ON segments (id) WHERE expired_since IS NOT NULL OR deleted_since IS NOT NULL;
+-- One row: what all segments are together, kept by the triggers.
+CREATE TABLE segment_totals (count INTEGER NOT NULL, ends INTEGER NOT NULL, live_bytes INTEGER NOT NULL);
+INSERT INTO segment_totals SELECT count(*), coalesce(sum(ends), 0), coalesce(sum(live_bytes), 0) FROM segments;
+CREATE TRIGGER segments_added AFTER INSERT ON segments BEGIN
+    UPDATE segment_totals SET count = count + 1, ends = ends + NEW.ends, live_bytes = live_bytes + NEW.live_bytes;
+END;
+CREATE TRIGGER segments_changed AFTER UPDATE OF ends, live_bytes ON segments BEGIN
+    UPDATE segment_totals SET ends = ends + NEW.ends - OLD.ends, live_bytes = live_bytes + NEW.live_bytes - OLD.live_bytes;
+END;
+CREATE TRIGGER segments_removed AFTER DELETE ON segments BEGIN
+    UPDATE segment_totals SET count = count - 1, ends = ends - OLD.ends, live_bytes = live_bytes - OLD.live_bytes;
+END;
+-- Objects of a bucket that may be there and do not count: generations of a segment that another took the place of, or that never
+-- came to count. removed: when that was done for the first time, ms; it is done again later.
+CREATE TABLE leftovers (
+    segment INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    removed INTEGER,
+    PRIMARY KEY (segment, generation)
 ) WITHOUT ROWID;
 ";
 

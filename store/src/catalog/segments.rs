@@ -48,7 +48,7 @@ fn list(c: &Connection, condition: &str) -> Result<Vec<SegmentRow>, Error> {
     statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
 
-/// All segments.
+/// All segments. For the check: their number grows with the archive.
 pub(crate) fn all(c: &Connection) -> Result<Vec<SegmentRow>, Error> {
     list(c, "")
 }
@@ -61,7 +61,7 @@ pub(crate) fn end_of(c: &Connection, id: u64) -> Result<Option<u64>, Error> {
 
 /// Segments that may still have grown when the process ended.
 pub(crate) fn open(c: &Connection) -> Result<Vec<SegmentRow>, Error> {
-    list(c, "WHERE closed = 0")
+    list(c, "INDEXED BY segments_open WHERE closed = 0")
 }
 
 /// Closed segments that no fragment refers to. One that notes the deletion of a stream stays while an older segment does, so that
@@ -69,14 +69,9 @@ pub(crate) fn open(c: &Connection) -> Result<Vec<SegmentRow>, Error> {
 pub(crate) fn dead(c: &Connection) -> Result<Vec<SegmentRow>, Error> {
     list(
         c,
-        "AS s WHERE closed = 1 AND rows = 0
+        "AS s INDEXED BY segments_dead WHERE closed = 1 AND rows = 0
          AND (deletions = 0 OR NOT EXISTS (SELECT 1 FROM segments AS older WHERE older.id < s.id))",
     )
-}
-
-/// How many there are.
-pub(crate) fn count(c: &Connection) -> Result<u64, Error> {
-    c.query_row("SELECT count(*) FROM segments", [], |r| r.get(0)).map_err(db)
 }
 
 /// The id after the largest that was ever used.
@@ -148,11 +143,30 @@ pub(crate) fn cutoff(c: &Connection, after: UnixMillis, bytes: u64) -> Result<Op
     Ok(cutoff.map(UnixMillis))
 }
 
-/// Bytes of all segments, and of the records in them that rows refer to.
-pub(crate) fn bytes(c: &Connection) -> Result<(u64, u64), Error> {
-    c.query_row("SELECT coalesce(sum(ends), 0), coalesce(sum(live_bytes), 0) FROM segments", [], |r| {
-        Ok((r.get(0)?, r.get(1)?))
-    })
+/// What all segments are together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Bytes up to their ends.
+    pub(crate) bytes: u64,
+    /// Bytes of the records in them that rows refer to.
+    pub(crate) live_bytes: u64,
+}
+
+/// What the catalog counts, so that nobody has to sum it up.
+pub(crate) fn totals(c: &Connection) -> Result<Totals, Error> {
+    let mut statement = c.prepare_cached("SELECT count, ends, live_bytes FROM segment_totals").map_err(db)?;
+    let read = |r: &Row<'_>| Ok(Totals { count: r.get(0)?, bytes: r.get(1)?, live_bytes: r.get(2)? });
+    statement.query_row([], read).map_err(db)
+}
+
+/// Counts them anew: what a repair does where the count is wrong.
+pub(crate) fn count_anew(c: &Connection) -> Result<(), Error> {
+    c.execute_batch(
+        "DELETE FROM segment_totals;
+         INSERT INTO segment_totals SELECT count(*), coalesce(sum(ends), 0), coalesce(sum(live_bytes), 0) FROM segments",
+    )
     .map_err(db)
 }
 

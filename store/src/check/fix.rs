@@ -3,7 +3,7 @@
 use super::Report;
 use crate::catalog::fragments::{Group, NewRow, Placed};
 use crate::catalog::ranges::{self, DeletedRange};
-use crate::catalog::{db, fragments, quarantine, streams};
+use crate::catalog::{db, fragments, quarantine, segments, streams};
 use crate::folder::Folder;
 use crate::segments::reader::Place;
 use crate::segments::record::{FileHeader, Head};
@@ -33,6 +33,8 @@ pub(super) enum Fix {
     End(u64, u64),
     /// The catalog's counts of rows in a segment and of their bytes are wrong; the right ones.
     Rows(u64, i64, i64),
+    /// The catalog's count of all segments together is.
+    Totals,
     /// The catalog's count of a stream's bytes is; the right one.
     StreamBytes(u64, u64),
     /// The catalog's copy of a header is missing or wrong.
@@ -113,6 +115,7 @@ impl<'a> Repair<'a> {
                 )
                 .map_err(db)?;
             }
+            Fix::Totals => segments::count_anew(c)?,
             Fix::StreamBytes(stream, bytes) => {
                 c.execute("UPDATE streams SET bytes = ?2 WHERE id = ?1", params![stream, bytes]).map_err(db)?;
             }
@@ -173,6 +176,7 @@ impl Fix {
             Fix::Rows(segment, rows, bytes) => {
                 format!("set the counts of segment {segment:016x} to {rows} rows and {bytes} bytes")
             }
+            Fix::Totals => "count all segments together anew".to_owned(),
             Fix::StreamBytes(stream, bytes) => format!("set the count of stream {stream} to {bytes} bytes"),
             Fix::Header(stream, id, _) => {
                 format!("take header {id} of stream {stream} out of a segment into the catalog")

@@ -14,8 +14,17 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Tables that the segments speak for.
-const FROM_SEGMENTS: [&str; 7] =
-    ["streams", "deleted_streams", "headers", "segments", "fragments", "deleted_ranges", "document_versions"];
+const FROM_SEGMENTS: [&str; 9] = [
+    "streams",
+    "deleted_streams",
+    "headers",
+    "segments",
+    "segment_totals",
+    "leftovers",
+    "fragments",
+    "deleted_ranges",
+    "document_versions",
+];
 
 /// The catalog that is replaced.
 pub(super) struct Old {

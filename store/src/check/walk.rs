@@ -9,7 +9,7 @@ use super::rows::Described;
 use super::{CheckOptions, Report, is_whole};
 use crate::catalog::fragments::{NewRow, Placed, PlacedRows};
 use crate::catalog::ranges::{self, DeletedRange};
-use crate::catalog::segments::{RECORD_BYTES, SegmentRow};
+use crate::catalog::segments::{RECORD_BYTES, SegmentRow, Totals};
 use crate::catalog::{db, fragments, quarantine, rewrites, segments, streams};
 use crate::folder::Folder;
 use crate::segments::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, record_len};
@@ -212,6 +212,18 @@ impl Walk<'_> {
             if (count, bytes) != (said, live) {
                 self.fixes.push(Fix::Rows(id, count, bytes));
             }
+        }
+        self.report.checked(6, 1);
+        let sum = |of: fn(&SegmentRow) -> u64| known.iter().map(of).fold(0, u64::wrapping_add);
+        let (ends, live) = (sum(|s| s.state.end), sum(|s| s.live_bytes as u64));
+        let said = segments::totals(self.c)?;
+        if said != (Totals { count: known.len() as u64, bytes: ends, live_bytes: live }) {
+            let count = known.len();
+            self.report.problem(
+                6,
+                format!("{count} segments have {ends} bytes, {live} of them live; their count says {said:?}"),
+            );
+            self.fixes.push(Fix::Totals);
         }
         Ok(())
     }
