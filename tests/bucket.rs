@@ -1,85 +1,27 @@
-//! The whole server with its recordings in an S3 bucket: pushed in, killed, the bucket killed, credentials rotated, read back.
-//! The bucket is `tests/s3.py`, which shares no code with the client.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! The whole server with its recordings in an S3 bucket: pushed in, killed, the bucket killed, credentials rotated, read back; over TLS,
+//! too. Each test runs against both services of [`service`].
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stdout)]
 
 mod common;
+#[path = "../store/tests/common/garage.rs"]
+mod garage;
+#[path = "bucket/service.rs"]
+mod service;
+#[path = "bucket/tls.rs"]
+mod tls;
 
 use common::{KEY, SECRET, Server, basic, element, eventually, header, serve, wait};
 use serde_json::Value;
+use service::{Bucket, KEY_2, SECRET_2, make_stream, refused, spooling};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 const T0: u64 = 1_795_404_896_000;
-
-/// A bucket `media` in a process of its own, killed when dropped.
-struct Bucket {
-    port: u16,
-    folder: tempfile::TempDir,
-    child: Child,
-}
-
-impl Bucket {
-    fn start() -> Bucket {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("buckets/media")).unwrap();
-        std::fs::write(folder.path().join("keys"), "A secret-a\n").unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Bucket::spawn(port, folder.path());
-        Bucket { port, folder, child }
-    }
-    fn spawn(port: u16, folder: &Path) -> Child {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3.py");
-        let mut command = Command::new("python3");
-        command.arg(script).arg(port.to_string()).arg(folder.join("buckets")).arg(folder.join("keys"));
-        let child = command.stdin(Stdio::null()).spawn().unwrap();
-        eventually("the bucket listens", Duration::from_secs(20), || TcpStream::connect(("127.0.0.1", port)).ok());
-        child
-    }
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-    fn again(&mut self) {
-        self.child = Bucket::spawn(self.port, self.folder.path());
-    }
-    fn credentials(&self, key: &str, secret: &str) {
-        let text = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
-        std::fs::write(self.folder.path().join("credentials"), text).unwrap();
-    }
-    /// A server whose recordings lie here.
-    fn serve(&self, data: &Path, url: &str) -> Command {
-        let mut command = serve(data);
-        let set = [
-            ("URL", url.to_owned()),
-            ("ENDPOINT", format!("http://127.0.0.1:{}", self.port)),
-            ("ALLOW_HTTP", "true".to_owned()),
-            ("CREDENTIALS_FILE", self.folder.path().join("credentials").display().to_string()),
-            ("COMMIT_INTERVAL_MS", "50".to_owned()),
-            ("TIMEOUT_S", "5".to_owned()),
-        ];
-        for (name, value) in set {
-            command.env(format!("VIDICON_STORAGE__{name}"), value);
-        }
-        command.env("VIDICON_STORE__TAIL_BYTES", "0");
-        command
-    }
-}
-
-impl Drop for Bucket {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn make_stream(server: &Server) {
-    let body = serde_json::json!({"StreamName": "gate", "DataRetentionInHours": 24});
-    assert_eq!(server.request("POST", "/createStream", Some(body)).0, 200);
-}
+/// Between two clusters of a producer that takes its time.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The cluster of this number, with bytes of its own.
 fn cluster(n: u64) -> Vec<u8> {
@@ -90,6 +32,10 @@ fn cluster(n: u64) -> Vec<u8> {
 
 /// Pushes these clusters in a session of its own; gives what was persisted of them, and whether all were sent.
 fn push(server: &Server, from: u64, to: u64, limit: Duration) -> BTreeMap<u64, String> {
+    push_slowly(server, from, to, limit, Duration::ZERO)
+}
+
+fn push_slowly(server: &Server, from: u64, to: u64, limit: Duration, pause: Duration) -> BTreeMap<u64, String> {
     let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
     socket.set_read_timeout(Some(limit)).unwrap();
     let head = format!(
@@ -100,15 +46,20 @@ fn push(server: &Server, from: u64, to: u64, limit: Duration) -> BTreeMap<u64, S
     let body = [header()].into_iter().chain((from..to).map(cluster));
     for bytes in body {
         socket.write_all(&[format!("{:x}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n"].concat()).unwrap();
+        std::thread::sleep(pause);
     }
-    socket.write_all(b"0\r\n\r\n").unwrap();
-    let mut persisted = BTreeMap::new();
-    for line in BufReader::new(socket).lines().map_while(Result::ok) {
+    let (mut persisted, mut ended) = (BTreeMap::new(), false);
+    for line in BufReader::new(socket.try_clone().unwrap()).lines().map_while(Result::ok) {
         if let Ok(ack) = serde_json::from_str::<Value>(&line)
             && ack["EventType"] == "PERSISTED"
         {
             persisted
                 .insert(ack["FragmentTimecode"].as_u64().unwrap(), ack["FragmentNumber"].as_str().unwrap().to_owned());
+            // Not earlier: a server waits 20 s for the bucket when a producer has ended, and a bucket may be away for longer. Not
+            // later: what follows a cluster says that it is complete.
+            if !ended && persisted.len() as u64 + 1 == to - from {
+                ended = socket.write_all(b"0\r\n\r\n").is_ok();
+            }
         }
         if line == "0" {
             break;
@@ -130,19 +81,22 @@ fn assert_holds(server: &Server, persisted: &BTreeMap<u64, String>) {
 
 #[test]
 fn recordings_lie_in_the_bucket_and_outlive_kills_of_both() {
-    let mut bucket = Bucket::start();
-    bucket.credentials("A", "secret-a");
+    outlive_kills(Bucket::script());
+}
+
+#[test]
+fn recordings_lie_in_garage_and_outlive_kills_of_both() {
+    Bucket::garage().into_iter().for_each(outlive_kills);
+}
+
+fn outlive_kills(mut bucket: Bucket) {
     let data = tempfile::tempdir().unwrap();
-    let spool = |mut command: Command| {
-        command.env("VIDICON_STORAGE__SPOOL_BYTES", "100000000").env("VIDICON_STORAGE__SPOOL_AFTER_MS", "200");
-        command
-    };
     let url = "s3://media/site/a";
-    let mut server = Server::start(spool(bucket.serve(data.path(), url)));
+    let mut server = Server::start(spooling(bucket.serve(data.path(), url)));
     make_stream(&server);
     let mut persisted = push(&server, 0, 8, Duration::from_secs(30));
     assert_eq!(persisted.len(), 8);
-    assert!(bucket.folder.path().join("buckets/media/site/a/vidicon-store.json").exists());
+    assert!(bucket.has("site/a/vidicon-store.json"));
 
     // The bucket goes; what is pushed lies in the spool, is read from there, and outlives a kill of the server.
     bucket.kill();
@@ -154,15 +108,15 @@ fn recordings_lie_in_the_bucket_and_outlive_kills_of_both() {
     wait(&mut server.child, Duration::from_secs(5)).unwrap();
 
     bucket.again();
-    let mut server = Server::start(spool(bucket.serve(data.path(), url)));
+    let mut server = Server::start(spooling(bucket.serve(data.path(), url)));
     assert_holds(&server, &persisted);
     let empty = || std::fs::read_dir(data.path().join("spool")).unwrap().next().is_none().then_some(());
     eventually("the spool is empty", Duration::from_secs(60), empty);
     assert_holds(&server, &persisted);
 
     // Other credentials, while it runs: the old ones end, and the new ones are taken up.
-    bucket.credentials("B", "secret-b");
-    std::fs::write(bucket.folder.path().join("keys"), "B secret-b\n").unwrap();
+    bucket.credentials(KEY_2, SECRET_2);
+    bucket.rotate();
     persisted.extend(push(&server, 16, 20, Duration::from_secs(60)));
     assert_eq!(persisted.len(), 20);
     eventually("the spool is empty", Duration::from_secs(60), empty);
@@ -179,19 +133,51 @@ fn recordings_lie_in_the_bucket_and_outlive_kills_of_both() {
             }
         });
         wait(&mut server.child, Duration::from_secs(5)).unwrap();
-        server = Server::start(spool(bucket.serve(data.path(), url)));
+        server = Server::start(spooling(bucket.serve(data.path(), url)));
         assert_ne!(server.url, at);
         // All that was told is there; what was not may be, once: it is sent again, and told.
         persisted.extend(push(&server, 20 + round * 8, 28 + round * 8, Duration::from_secs(30)));
         assert_holds(&server, &persisted);
     }
     assert_eq!(persisted.len(), 52);
+
+    // The bucket killed in the middle of an ingest.
+    for round in 0..3 {
+        let from = 52 + round * 40;
+        std::thread::scope(|threads| {
+            let pushing = threads.spawn(|| push_slowly(&server, from, from + 40, Duration::from_secs(60), PAUSE));
+            std::thread::sleep(Duration::from_millis(150 + round * 170));
+            bucket.kill();
+            std::thread::sleep(Duration::from_millis(400));
+            bucket.again();
+            persisted.extend(pushing.join().unwrap());
+        });
+        assert_eq!(persisted.len() as u64, from + 40);
+        assert_holds(&server, &persisted);
+    }
+    eventually("the spool is empty", Duration::from_secs(60), empty);
+    assert_holds(&server, &persisted);
+
+    server.signal("TERM");
+    assert!(wait(&mut server.child, Duration::from_secs(20)).unwrap().success());
+    let check =
+        Command::new(env!("CARGO_BIN_EXE_vidicon")).args(["check", "--deep", "--data"]).arg(data.path()).output();
+    let check = check.unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{said}");
 }
 
 #[test]
 fn without_a_spool_a_producer_waits_and_readiness_says_why() {
-    let mut bucket = Bucket::start();
-    bucket.credentials("A", "secret-a");
+    producer_waits(Bucket::script());
+}
+
+#[test]
+fn without_a_spool_a_producer_waits_for_garage() {
+    Bucket::garage().into_iter().for_each(producer_waits);
+}
+
+fn producer_waits(mut bucket: Bucket) {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(bucket.serve(data.path(), "s3://media"));
     make_stream(&server);
@@ -215,36 +201,45 @@ fn without_a_spool_a_producer_waits_and_readiness_says_why() {
 
 #[test]
 fn what_does_not_fit_is_told_in_one_line_with_exit_code_2() {
-    let bucket = Bucket::start();
-    bucket.credentials("A", "secret-a");
+    does_not_fit(Bucket::script());
+}
+
+#[test]
+fn what_does_not_fit_garage_is_told_in_one_line_with_exit_code_2() {
+    Bucket::garage().into_iter().for_each(does_not_fit);
+}
+
+fn does_not_fit(bucket: Bucket) {
     let data = tempfile::tempdir().unwrap();
-    let refused = |mut command: Command, code: i32, says: &str| {
-        let out = command.output().unwrap();
-        let text = String::from_utf8_lossy(&out.stderr).into_owned();
-        let told: Vec<_> = text.lines().filter(|line| line.starts_with("vidicon: ")).collect();
-        assert!(told.len() == 1 && told[0].contains(says), "{says}: {text}");
-        assert!(out.status.code() == Some(code) && !text.contains("secret-"), "{:?}: {text}", out.status);
-    };
     refused(bucket.serve(data.path(), "ftp://media"), 2, "ftp://");
     refused(bucket.serve(data.path(), "s3://missing"), 2, "no such bucket");
-    bucket.credentials("A", "secret-wrong");
+    bucket.credentials(garage::KEY, SECRET_2);
     refused(bucket.serve(data.path(), "s3://media"), 2, "access is denied");
-    bucket.credentials("A", "secret-a");
-    // One installation claims the prefix; another is refused, and so is the first without its setting.
+    bucket.credentials(KEY_2, SECRET_2);
+    refused(bucket.serve(data.path(), "s3://media"), 2, "access is denied");
+    bucket.credentials(garage::KEY, garage::SECRET);
+    if let Bucket::Garage(_) = bucket {
+        let mut elsewhere = bucket.serve(data.path(), "s3://media");
+        elsewhere.env("VIDICON_STORAGE__REGION", "eu-west-3");
+        refused(elsewhere, 2, "region");
+    }
+    // One installation claims the prefix; another is refused, while the first runs and later, and so is the first without its setting.
     let mut server = Server::start(bucket.serve(data.path(), "s3://media"));
-    server.signal("TERM");
-    assert!(wait(&mut server.child, Duration::from_secs(20)).unwrap().success());
     let other = tempfile::tempdir().unwrap();
     refused(bucket.serve(other.path(), "s3://media"), 2, "another installation");
+    server.signal("TERM");
+    assert!(wait(&mut server.child, Duration::from_secs(20)).unwrap().success());
+    refused(bucket.serve(other.path(), "s3://media"), 2, "another installation");
     refused(serve(data.path()), 2, "s3://media");
-    let identity = bucket.folder.path().join("buckets/media/vidicon-store.json");
-    let newer = std::fs::read_to_string(&identity).unwrap().replace("\"version\":1", "\"version\":9");
-    std::fs::write(&identity, newer).unwrap();
-    refused(bucket.serve(data.path(), "s3://media"), 2, "version 9");
+    if let Bucket::Script { folder, .. } = &bucket {
+        let identity = folder.path().join("buckets/media/vidicon-store.json");
+        let newer = std::fs::read_to_string(&identity).unwrap().replace("\"version\":1", "\"version\":9");
+        std::fs::write(&identity, newer).unwrap();
+        refused(bucket.serve(data.path(), "s3://media"), 2, "version 9");
+    }
+    let mut command = bucket.serve(data.path(), "s3://media");
     drop(bucket);
-    let mut command = serve(data.path());
-    command.env("VIDICON_STORAGE__URL", "s3://media").env("VIDICON_STORAGE__ENDPOINT", "http://127.0.0.1:1");
-    command.env("VIDICON_STORAGE__ALLOW_HTTP", "true");
-    command.env("AWS_ACCESS_KEY_ID", "A").env("AWS_SECRET_ACCESS_KEY", "secret-a");
+    command.env_remove("VIDICON_STORAGE__CREDENTIALS_FILE");
+    command.env("AWS_ACCESS_KEY_ID", garage::KEY).env("AWS_SECRET_ACCESS_KEY", garage::SECRET);
     refused(command, 1, "cannot be reached");
 }

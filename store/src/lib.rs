@@ -57,7 +57,7 @@ mod writer;
 
 pub use error::{Error, Kind};
 #[doc(hidden)]
-pub use faults::POINTS as FAIL_POINTS;
+pub use faults::{BUCKET_POINTS as BUCKET_FAIL_POINTS, POINTS as FAIL_POINTS};
 pub use follow::{Followed, Follower, LiveFragment, LiveFrame};
 #[doc(hidden)]
 pub use object_store;

@@ -5,6 +5,7 @@
 //! the spool, and then records it. The channel between the two bounds the PUTs under way.
 
 use crate::commit::{Recorder, Work, gather, kept, with_items};
+use crate::faults;
 use crate::segments::objects::bucket::{Objects, PutError};
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, FileHeader};
@@ -118,6 +119,7 @@ impl Feed {
             if let Some(mut group) = self.group(work) {
                 // What comes behind a spooled group is spooled too, unless there is no room.
                 if self.objects.spool.is_empty() {
+                    faults::step("object.put");
                     group.put = Some(group.put(&self.objects));
                 }
                 if groups.send(group).is_err() {
@@ -170,6 +172,7 @@ impl Settler {
     fn settle(&mut self, mut group: Group) {
         let kept = self.kept(&mut group);
         let settled = kept.and_then(|()| {
+            faults::step("object.kept");
             let mut segments = self.unrecorded.clone();
             segments.insert(group.id, group.state.clone());
             self.recorder.record(&group.work, &group.places, segments).inspect_err(|error| {
@@ -185,6 +188,7 @@ impl Settler {
         self.objects.ended(group.id);
         match settled {
             Ok(outcomes) => {
+                faults::step("catalog.committed");
                 self.unrecorded.clear();
                 self.recorder.finish(group.work, outcomes);
                 metrics::histogram!("vidicon_commit_seconds").record(group.begun.elapsed().as_secs_f64());

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 pub mod damage;
+pub mod garage;
 pub mod sent;
 
 use bytes::Bytes;

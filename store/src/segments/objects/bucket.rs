@@ -1,9 +1,11 @@
 //! Segments as objects: putting, reading, listing and removing them.
 
 use super::config::{Location, StorageConfig};
+use super::http::NO_TRUST;
 use super::identity::{self, Conditional};
 use super::spool::Spool;
 use super::{connect, source};
+use crate::faults;
 use crate::segments::record::FormatError;
 use crate::segments::scan::Scan;
 use crate::segments::{file_name, id_of};
@@ -27,7 +29,7 @@ const SEGMENTS: &str = "segments";
 /// Range reads under way at a time, of all readers together.
 const READS: usize = 32;
 /// First and longest wait between two tries of a PUT.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// A group that is not durable after so long is told by `/readyz`.
 const LATE: Duration = Duration::from_secs(10);
 /// Threads that drive the connections.
@@ -212,7 +214,11 @@ impl Objects {
         match self.put(id, bytes.into()).await {
             // Retention may have taken it while it was under way.
             Ok(()) if self.spool.len(id).is_none() => drop(self.remove(&[id]).await),
-            Ok(()) => self.spool.remove(id).await,
+            Ok(()) => {
+                faults::step("spool.put");
+                self.spool.remove(id).await;
+                faults::step("spool.removed");
+            }
             Err(PutError::Foreign(name)) => {
                 let why = format!("{name} is there already and is not this server's; it stays in the spool");
                 tracing::error!("{why}");
@@ -410,6 +416,7 @@ pub(super) fn of_start(label: &str, error: object_store::Error) -> Error {
         {
             Error::of_configuration(format!("storage {label}: the service refuses the request ({})", one_line(e)))
         }
+        e if text.contains(NO_TRUST) => Error::of_configuration(format!("storage {label}: {}", one_line(e))),
         e => Error::new(Kind::Unavailable, format!("storage {label} cannot be reached ({})", one_line(e))),
     }
 }

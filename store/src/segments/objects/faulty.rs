@@ -1,11 +1,14 @@
 //! A store of objects that misbehaves on purpose: it fails, stalls, does what it was asked without saying so, answers out of order,
 //! and lists only a part. For tests and the crash torture; the rest of the program never makes one.
 
+use super::config::{Location, StorageConfig};
+use super::connect;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
@@ -131,6 +134,15 @@ impl Faulty {
     /// Around a store that works.
     pub fn new(inner: Arc<dyn ObjectStore>, faults: Faults) -> Faulty {
         Faulty { inner, faults }
+    }
+
+    /// Around the bucket of a configuration, below its prefix. Its connections are driven on the caller's runtime. Blocks.
+    pub fn around(config: &StorageConfig, faults: Faults) -> std::result::Result<Faulty, crate::Error> {
+        let Location::Bucket { service, bucket, prefix } = config.location()? else {
+            return Err(crate::Error::of_configuration("a folder is no bucket"));
+        };
+        let store = connect::bucket(config, service, &bucket, tokio::runtime::Handle::current())?;
+        Ok(Faulty::new(Arc::new(PrefixStore::new(store, prefix)), faults))
     }
 
     async fn done<T>(&self, op: Op, at: &Path, work: impl Future<Output = Result<T>> + Send) -> Result<T> {

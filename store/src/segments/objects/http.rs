@@ -31,7 +31,7 @@ use tokio::time::{Sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto::ring};
 
 /// A connection that was idle for so long is not used again: services close theirs after some twenty seconds or more.
 const IDLE: Duration = Duration::from_secs(15);
@@ -79,9 +79,13 @@ impl Door {
         if let Some(file) = &config.ca_file {
             let wrong = |why: String| Error::of_configuration(format!("storage.ca_file {}: {why}", file.display()));
             let found = CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))?;
+            let system = roots.len();
             for certificate in found {
                 let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
                 roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
+            }
+            if roots.len() == system {
+                return Err(wrong("it holds no certificate (PEM)".to_owned()));
             }
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -198,7 +202,7 @@ impl Door {
             let name = ServerName::try_from(host.clone())
                 .map_err(|e| failed(HttpErrorKind::Connect, format!("{host} is no name for TLS: {e}")))?;
             let socket = timeout(CONNECT, door.0.tls.connect(name, socket)).await.map_err(|_| late())?;
-            shake(socket.map_err(|e| failed(HttpErrorKind::Connect, format!("TLS with {host}: {e}")))?).await
+            shake(socket.map_err(|e| of_tls(host, &e))?).await
         });
         opened.await.map_err(|e| failed(HttpErrorKind::Interrupted, e.to_string()))?
     }
@@ -258,6 +262,22 @@ impl std::error::Error for Words {}
 
 fn failed(kind: HttpErrorKind, words: impl Into<String>) -> HttpError {
     HttpError::new(kind, Words(words.into()))
+}
+
+/// What begins an error that no second try mends: [`of_start`](super::bucket::of_start) knows it by that.
+pub(super) const NO_TRUST: &str = "TLS is not possible";
+
+fn of_tls(host: &str, error: &std::io::Error) -> HttpError {
+    let cause = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    let why = match cause {
+        Some(rustls::Error::InvalidCertificate(why)) => format!(
+            "the certificate of the service is not accepted: {why} (storage.ca_file names what is trusted beside the system's)"
+        ),
+        Some(rustls::Error::InvalidMessage(_)) => "the service does not speak TLS there".to_owned(),
+        // A connection that broke, for one.
+        _ => return failed(HttpErrorKind::Connect, format!("TLS with {host}: {error}")),
+    };
+    failed(HttpErrorKind::Unknown, format!("{NO_TRUST} with {host}: {why}"))
 }
 
 fn of_hyper(error: hyper::Error) -> HttpError {

@@ -3,6 +3,7 @@
 //! A segment is spooled byte for byte as its object will be: written under another name, synced, renamed, and the folder synced. So
 //! one that bears its name is complete, and what is acknowledged out of it survives a kill and a power cut.
 
+use crate::faults;
 use crate::folder::sync_dir;
 use crate::segments::{file_name, id_of};
 use crate::{Error, Kind};
@@ -116,13 +117,16 @@ impl Spool {
     pub(crate) fn write(&self, id: u64, parts: &[Bytes]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let (path, part) = (self.path(id), self.folder.join(format!("{}.part", file_name(id))));
+        faults::step("spool.write");
         let written = || -> io::Result<u64> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
             for bytes in parts {
                 file.write_all(bytes)?;
             }
             file.sync_all()?;
+            faults::step("spool.synced");
             std::fs::rename(&part, &path)?;
+            faults::step("spool.named");
             sync_dir(&self.folder)?;
             if let Some(parent) = self.folder.parent() {
                 sync_dir(parent)?;
