@@ -66,6 +66,7 @@ impl Random {
     }
 }
 
+#[derive(Debug)]
 struct Figures {
     /// Bytes written for each byte of a record that was recorded.
     amplification: f64,
@@ -251,7 +252,7 @@ async fn weeks_of_streams_with_one_retention_are_written_once() {
         random: None,
     };
     let figures = simulate(&scene).await;
-    assert!(figures.amplification <= ONCE && figures.segments > 300, "{}", figures.amplification);
+    assert!(figures.amplification <= ONCE && figures.segments > 100, "{figures:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

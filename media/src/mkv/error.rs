@@ -28,6 +28,9 @@ pub enum Reason {
     /// Another element was needed here.
     #[error("element {0:#X} where {1} was expected")]
     Unexpected(u32, &'static str),
+    /// The first element is of those that come after the header: the bytes begin in the middle of a session.
+    #[error("element {0:#X} where an EBML header was expected: the beginning of the session is missing")]
+    NoBeginning(u32),
     /// A mandatory element is missing.
     #[error("no {0}")]
     Missing(&'static str),

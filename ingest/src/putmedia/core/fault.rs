@@ -8,7 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorId {
-    /// Reading the body failed. Sent again.
+    /// Reading the body failed, or its beginning is missing. Sent again.
     StreamReadError,
     /// The fragment has more bytes than allowed. Skipped.
     MaxFragmentSizeReached,

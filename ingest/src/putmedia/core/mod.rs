@@ -176,12 +176,18 @@ impl Core {
                 Reason::TooManyBytes { limit: self.options.limits.max_fragment_bytes },
             ),
             mkv::Reason::BLOCK_TRACK => (ErrorId::TrackNumberMismatch, Reason::Mkv(reason)),
+            // The producer SDKs in C begin like this where they could not connect for a while. To "invalid" they drop frames up to
+            // the next key frame; to this, of a time that is none of theirs (see `fail`), they send all again that is not durable.
+            mkv::Reason::NoBeginning(_) => (ErrorId::StreamReadError, Reason::Mkv(reason)),
             reason => (ErrorId::InvalidMkvData, Reason::Mkv(reason)),
         }
     }
 
     fn fail(&mut self, id: ErrorId, offset: u64, reason: Reason) {
-        let timecode = self.open.take().map(|open| open.timecode);
+        // Where the beginning is missing, the error is of all that there is: without a time code, or with one of theirs, the C
+        // SDKs would go on after the last fragment that was received, durable or not.
+        let of_all = matches!(reason, Reason::Mkv(mkv::Reason::NoBeginning(_)));
+        let timecode = self.open.take().map(|open| open.timecode).or(of_all.then_some(0));
         self.out.push_back(Output::Failed(Fault { id, timecode, offset, reason }));
         self.over = true;
         // What it holds is of no use any more.

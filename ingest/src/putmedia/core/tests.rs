@@ -229,6 +229,8 @@ fn what_cannot_be_stored_is_refused_by_both_policies() {
         (far, InvalidProducerTimestamp, Some(u64::MAX)),
         (zero, TrackNumberMismatch, Some(1)),
         (malformed, InvalidMkvData, None),
+        (cluster(1, &[(1, 0, true, 1)]), StreamReadError, Some(0)),
+        (element(&[0xA3], &[0x81, 0, 0, 0x80, 7]), StreamReadError, Some(0)),
         (session(&[cluster(3, &no_keys)]), MaxFragmentDurationReached, Some(3)),
         (session(&[cluster(4, &[(1, 0, true, 4000)])]), MaxFragmentSizeReached, Some(4)),
     ];

@@ -225,6 +225,11 @@ impl Session {
                 self.begin_collecting();
                 self.state = State::Header { at: head.at, segment: false, tracks: false };
             }
+            (later @ (id::CLUSTER | id::TAGS | id::TIMESTAMP | id::SIMPLE_BLOCK | id::BLOCK_GROUP), _)
+                if self.header.is_none() =>
+            {
+                return error(Reason::NoBeginning(later));
+            }
             (other, _) if self.header.is_none() => return error(Reason::Unexpected(other, "an EBML header")),
             (id::CLUSTER, size) => {
                 self.begin_collecting();

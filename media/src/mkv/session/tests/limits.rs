@@ -38,10 +38,8 @@ fn what_is_no_session_says_where_and_why() {
     let at = head + open.len();
     assert_eq!(error(b"GET / HTTP/1.1\r\n").reason, Reason::Unexpected(0x4745, "an EBML header"));
     assert_eq!(error(&[0; 9]), Error { at: 0, reason: Reason::Id });
-    assert_eq!(
-        error(&element(CLUSTER, 0, &timestamp(1))),
-        Error { at: 0, reason: Reason::Unexpected(0x1F43_B675, "an EBML header") }
-    );
+    assert_eq!(error(&element(CLUSTER, 0, &timestamp(1))), Error { at: 0, reason: Reason::NoBeginning(0x1F43_B675) });
+    assert_eq!(error(&element(&[0xA3], 4, &[0x81, 0, 0, 0x80])), Error { at: 0, reason: Reason::NoBeginning(0xA3) });
     assert_eq!(error(&session_of(&[vec![0x08]])), Error { at: head, reason: Reason::Id });
     assert_eq!(error(&session_of(&[vec![0xEC, 0]])), Error { at: head, reason: Reason::Size });
     assert_eq!(error(&session_of(&[vec![0xEC, 0xFF]])), Error { at: head, reason: Reason::UnknownSize(0xEC) });
