@@ -9,6 +9,8 @@
 //! - `spread FOLDER CAMERAS`: lays the fragments of the only stream as if so many cameras had recorded side by side.
 //! - `read FOLDER STREAM`: reads all of a stream, in order.
 //! - `ingest FOLDER STREAMS SECONDS BYTES RATE`: fragments of BYTES on so many streams, RATE bytes a second in all, or as fast as it goes (0).
+//!
+//! `VIDICON_BENCH_STORAGE` says where segments lie, if not in FOLDER: `[storage]` as JSON.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use bytes::Bytes;
@@ -28,7 +30,8 @@ const T0: i64 = 1_795_413_600_000;
 const FRAGMENT: u64 = 312_080;
 
 fn config(data: &str) -> Config {
-    Config { data: data.into(), default_retention_hours: 0, ..Config::default() }
+    let storage = std::env::var("VIDICON_BENCH_STORAGE").map(|text| serde_json::from_str(&text).unwrap());
+    Config { data: data.into(), default_retention_hours: 0, storage: storage.unwrap_or_default(), ..Config::default() }
 }
 
 fn clock() -> store::Clock {
@@ -346,7 +349,7 @@ async fn ingest(data: &str, streams: u64, seconds: f64, bytes: usize, rate: u64)
         .filter_map(|f| std::fs::metadata(Path::new(data).join(f)).ok())
         .map(|m| m.len())
         .sum();
-    serde_json::json!({"mb_per_s": media as f64 / took / 1e6, "commits_per_s": commits.load(Ordering::Relaxed) as f64 / took,
+    serde_json::json!({"mb_per_s": media as f64 / took / 1e6, "commits_per_s": commits.load(Ordering::Relaxed) as f64 / took, "commits": commits.load(Ordering::Relaxed),
         "media_bytes": media, "written_bytes": wrote, "amplification": wrote as f64 / media as f64, "catalog_bytes": catalog})
 }
 

@@ -201,6 +201,8 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
                 delete_from: told.deleting.last().copied().unwrap_or(0),
                 retention,
                 stop_ms,
+                slower: 1,
+                bucket: None,
             };
             let (lines, status) = live(&orders, end);
             told.read(&lines, round as i64);

@@ -7,6 +7,7 @@ import tempfile
 import time
 
 import archive_rows
+import s3_rows
 import storage_rows
 from load import ROOT, Farm, Server, Skipped, cpu_seconds, need, rss_bytes
 
@@ -304,4 +305,5 @@ ROWS = {
     "startup_after_kill": lambda _args: storage_rows.startup_after_kill(example, row, binary_of_example),
     "read_hour_vs_disk": lambda _args: storage_rows.read_hour_vs_disk(example, row),
     "store_local_vs_fio": lambda args: storage_rows.store_local_vs_fio(args, example, row),
+    "store_s3_vs_put": lambda args: s3_rows.store_s3_vs_put(args, example, row),
 }

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{Clock, Error, Kind, Offer, Store, Stream};
+use store::faulty::{Fault, Faults, Faulty, Op};
+use store::{Clock, Config, Error, Kind, Offer, StorageConfig, Store, Stream};
 use tokio::sync::watch;
 
 /// Where the child finds its [`Orders`].
@@ -40,6 +41,37 @@ pub struct Orders {
     pub retention: u32,
     /// When to stop in order, in ms; 0 for never.
     pub stop_ms: u64,
+    /// Pauses are so many times longer.
+    pub slower: u32,
+    /// Where segments lie, if not in the folder.
+    pub bucket: Option<Bucket>,
+}
+
+/// A bucket, and how it misbehaves.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Bucket {
+    pub storage: StorageConfig,
+    /// What goes wrong is drawn from this; 0: nothing does.
+    pub seed: u64,
+}
+
+impl Bucket {
+    /// Opens a store there. What goes wrong does so from then on.
+    async fn open(&self, config: Config, clock: Clock) -> Result<Store, Error> {
+        let config = Config { storage: self.storage.clone(), ..config };
+        if self.seed == 0 {
+            return open_patiently(config, clock).await;
+        }
+        let faults = Faults::default();
+        let bucket = Faulty::around(&self.storage, faults.clone())?;
+        let store = Store::open_on(config, clock, Arc::new(bucket)).await?;
+        // One of the first stalls for longer than a group waits for the spool.
+        let stall =
+            (0..10).map(|i| if i == self.seed % 10 { Fault::Late(Duration::from_secs(1)) } else { Fault::Well });
+        faults.script(Op::Put, stall);
+        faults.random(self.seed, 200, Duration::from_millis(20));
+        Ok(store)
+    }
 }
 
 static STOPPING: AtomicBool = AtomicBool::new(false);
@@ -70,8 +102,15 @@ pub async fn run() {
         std::process::exit(1);
     });
     let orders: Orders = serde_json::from_str(&std::env::var(VARIABLE).expect("started by a test")).unwrap();
-    let store = match open_patiently(settings(&orders.data, orders.retention), fast_clock(orders.began_us)).await {
+    let (config, clock) = (settings(&orders.data, orders.retention), fast_clock(orders.began_us));
+    let opened = match &orders.bucket {
+        Some(bucket) => bucket.open(config, clock).await,
+        None => open_patiently(config, clock).await,
+    };
+    let store = match opened {
         Ok(store) => store,
+        // Its server was killed.
+        Err(error) if orders.bucket.is_some() && error.to_string().contains("cannot be reached") => return,
         Err(error) => {
             tolerate("open", &error).await;
             return;
@@ -79,11 +118,11 @@ pub async fn run() {
     };
     println!("\nopen");
     for s in 0..CAMERAS {
-        tokio::spawn(camera(store.clone(), s, orders.round));
+        tokio::spawn(camera(store.clone(), s, orders.round, orders.slower));
     }
     for (s, first) in orders.first.into_iter().enumerate() {
         let (acked, progress) = watch::channel(first - 1);
-        tokio::spawn(producer(store.clone(), s, first, acked));
+        tokio::spawn(producer(store.clone(), s, first, acked, orders.slower));
         if s == 1 {
             tokio::spawn(delete(store.clone(), orders.delete_from, progress));
         }
@@ -118,7 +157,7 @@ async fn stream(store: &Store, text: &str) -> Stream {
     }
 }
 
-async fn camera(store: Store, s: usize, round: i64) {
+async fn camera(store: Store, s: usize, round: i64, slower: u32) {
     let stream = stream(&store, &format!("camera-{s}")).await;
     let mut writer = stream.writer();
     for i in 0.. {
@@ -138,12 +177,12 @@ async fn camera(store: Store, s: usize, round: i64) {
             Ok(_) => panic!("the fragment was not sealed"),
             Err(error) => tolerate("camera", &error).await,
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1) * slower).await;
     }
 }
 
 /// Sends from `next` on. After an error it goes back to the first that was not acknowledged, in a new session.
-async fn producer(store: Store, s: usize, mut next: i64, acked: watch::Sender<i64>) {
+async fn producer(store: Store, s: usize, mut next: i64, acked: watch::Sender<i64>, slower: u32) {
     let stream = stream(&store, &format!("producer-{s}")).await;
     loop {
         let mut writer = stream.verbatim_writer();
@@ -160,7 +199,7 @@ async fn producer(store: Store, s: usize, mut next: i64, acked: watch::Sender<i6
                         Err(error) => break 'session Some(error),
                     }
                     next += 1;
-                    tokio::time::sleep(Duration::from_micros(300)).await;
+                    tokio::time::sleep(Duration::from_micros(300) * slower).await;
                 }
                 let Some((i, durable)) = waiting.pop_front() else { break };
                 match durable.wait().await {

@@ -414,7 +414,10 @@ pub(super) fn of_start(label: &str, error: object_store::Error) -> Error {
             .iter()
             .any(|says| text.contains(says)) =>
         {
-            Error::of_configuration(format!("storage {label}: the service refuses the request ({})", one_line(e)))
+            Error::of_configuration(format!(
+                "storage {label}: the service refuses the request; is the region right? ({})",
+                one_line(e)
+            ))
         }
         e if text.contains(NO_TRUST) => Error::of_configuration(format!("storage {label}: {}", one_line(e))),
         e => Error::new(Kind::Unavailable, format!("storage {label} cannot be reached ({})", one_line(e))),

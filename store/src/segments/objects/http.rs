@@ -5,6 +5,7 @@
 //! requests for credentials that name them.
 
 use super::config::StorageConfig;
+use super::prompt::Prompt;
 use crate::outbound::{self, Reach};
 use crate::{Error, Kind};
 use async_trait::async_trait;
@@ -196,6 +197,7 @@ impl Door {
                 || failed(HttpErrorKind::Connect, format!("{host} did not answer within {} s", CONNECT.as_secs()));
             let socket = socket.await.map_err(|_| late())??;
             let _ = socket.set_nodelay(true);
+            let socket = Prompt(socket);
             if !tls {
                 return shake(socket).await;
             }

@@ -11,5 +11,6 @@ mod credentials;
 pub mod faulty;
 mod http;
 mod identity;
+mod prompt;
 mod source;
 mod spool;
