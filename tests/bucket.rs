@@ -237,7 +237,7 @@ fn does_not_fit(bucket: Bucket) {
     refused(serve(data.path()), 2, "s3://media");
     if let Bucket::Script { folder, .. } = &bucket {
         let identity = folder.path().join("buckets/media/vidicon-store.json");
-        let newer = std::fs::read_to_string(&identity).unwrap().replace("\"version\":1", "\"version\":9");
+        let newer = std::fs::read_to_string(&identity).unwrap().replace("\"version\":2", "\"version\":9");
         std::fs::write(&identity, newer).unwrap();
         refused(bucket.serve(data.path(), "s3://media"), 2, "version 9");
     }

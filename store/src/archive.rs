@@ -34,7 +34,7 @@ pub struct ArchivedStream {
 impl Archive {
     /// Opens a folder that holds a store whose catalog is of this program's version. Blocks.
     pub fn open(data: &Path) -> Result<Archive, Error> {
-        let folder = Folder::look(data)?;
+        let folder = Folder::look(data, None)?;
         let catalog = schema::look(&folder.catalog(), folder.store)?;
         Ok(Archive { catalog: Arc::new(Mutex::new(catalog)), reader: Reader::new(folder.shelf())? })
     }
@@ -81,7 +81,7 @@ impl Source for ArchivedStream {
         let id = self.id;
         let mut left = TRIES;
         let (meta, mut cluster) = loop {
-            let (meta, place) = self.archive.read(move |c| fragments::get(c, id, number)).await?;
+            let (meta, place) = self.archive.read(move |c| fragments::located(c, id, number)).await?;
             match self.archive.reader.payload(self.name.as_str(), id, &meta, place).await {
                 Ok(cluster) => break (meta, cluster),
                 // A server may be putting a segment that it wrote anew in its place.

@@ -3,11 +3,13 @@
 use crate::segments::objects::attach;
 use crate::segments::shelf::Shelf;
 use crate::{Error, Kind, faults};
+use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Version of the data folder's layout that this program makes and the only one it opens.
@@ -72,7 +74,8 @@ impl Folder {
     }
 
     /// Locks a folder that must already hold a store.
-    pub(crate) fn open(root: &Path) -> Result<Folder, Error> {
+    /// `given` takes the place of the bucket that it notes.
+    pub(crate) fn open(root: &Path, given: Option<Arc<dyn ObjectStore>>) -> Result<Folder, Error> {
         if !root.join("format").exists() {
             return Err(Error::new(
                 Kind::NotFound,
@@ -82,16 +85,16 @@ impl Folder {
         let lock = lock(root)?;
         let store = read_format(root)?
             .ok_or_else(|| Error::new(Kind::NotFound, format!("{}: the `format` file went away", root.display())))?;
-        let shelf = attach::noted(root, store)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
+        let shelf = attach::noted(root, store, given)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
         Ok(Folder { root: root.to_owned(), store, shelf, lock: Some(lock) })
     }
 
     /// Looks at a folder without locking it: another process may have it open, so nothing in it is changed through this.
-    pub(crate) fn look(root: &Path) -> Result<Folder, Error> {
+    pub(crate) fn look(root: &Path, given: Option<Arc<dyn ObjectStore>>) -> Result<Folder, Error> {
         let store = read_format(root)?.ok_or_else(|| {
             Error::new(Kind::NotFound, format!("{} is no data folder: it has no `format` file", root.display()))
         })?;
-        let shelf = attach::noted(root, store)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
+        let shelf = attach::noted(root, store, given)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
         Ok(Folder { root: root.to_owned(), store, shelf, lock: None })
     }
 

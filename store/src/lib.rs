@@ -40,6 +40,9 @@ mod recovery;
 mod reserve;
 mod retention;
 mod rewrite;
+mod rewrite_objects;
+#[cfg(test)]
+mod rewrite_objects_tests;
 #[cfg(test)]
 mod rewrite_tests;
 mod segments;

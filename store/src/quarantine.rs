@@ -13,11 +13,11 @@ use media::FragmentMeta;
 pub(crate) async fn confirm(
     state: &StreamState,
     meta: &FragmentMeta,
-    place: Place,
+    at: (Place, u32),
     first: Error,
 ) -> Result<Bytes, Error> {
     let (shared, name, id) = (&state.shared, state.name().as_str(), state.id());
-    let error = match shared.reader.payload(name, id, meta, place).await {
+    let error = match shared.reader.payload(name, id, meta, at).await {
         Ok(payload) => {
             tracing::warn!(stream = name, number = %meta.number, %first, "a fragment that seemed damaged is whole at the second look");
             return Ok(payload);
@@ -25,6 +25,7 @@ pub(crate) async fn confirm(
         Err(error) if error.kind() == Kind::Corrupt => error,
         Err(other) => return Err(other),
     };
+    let place = at.0;
     let (number, reason, now) = (meta.number, error.to_string(), (shared.clock)());
     match shared.catalog.write(move |c| quarantine::put(c, id, number, place, &reason, now)).await {
         Ok(true) => {

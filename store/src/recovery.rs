@@ -6,8 +6,9 @@
 
 use crate::catalog::fragments::{self, Group, NewRow};
 use crate::catalog::ranges::{self, DeletedRange};
-use crate::catalog::{db, rewrites, segments, streams};
+use crate::catalog::{db, leftovers, rewrites, segments, streams};
 use crate::folder::{Folder, sync_dir};
+use crate::segments::Edition;
 use crate::segments::objects::config::MOST_PUTS;
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, RecordKind, StreamBody, VERSION};
@@ -32,24 +33,25 @@ pub(crate) struct Resume {
 
 /// Mends the ends of segments and adopts what was complete.
 pub(crate) fn recover(c: &mut Connection, folder: &Folder, segment_bytes: u64) -> Result<Resume, Error> {
-    let mut candidates: Vec<(u64, Option<SegmentState>)> = Vec::new();
+    let mut candidates: Vec<(Edition, Option<SegmentState>)> = Vec::new();
     // Those that an earlier start set aside: the next sweep removes what came there too late.
     let mut aside = BTreeMap::new();
     for row in segments::open(c)? {
         match row.state.end {
             0 => drop(aside.insert(row.id, SegmentState { closed: true, ..row.state })),
-            _ => candidates.push((row.id, Some(row.state))),
+            _ => candidates.push((row.edition(), Some(row.state))),
         }
     }
     put(c, &aside)?;
     let mut next_id = segments::next_id(c)?;
     // More than one, and with holes that retention left, where an older catalog was put back.
-    candidates.extend(folder.shelf().ids_after(next_id - 1)?.into_iter().map(|id| (id, None)));
+    candidates.extend(newest(c, folder, next_id - 1)?.into_iter().map(|edition| (edition, None)));
     let close =
         |c: &Connection, id, state| segments::put(c, &BTreeMap::from([(id, SegmentState { closed: true, ..state })]));
     let mut resume = None;
-    for (id, known) in candidates {
-        let Some((state, usable)) = mend(c, folder, id, known)? else { continue };
+    for (edition, known) in candidates {
+        let id = edition.id;
+        let Some((state, usable)) = mend(c, folder, edition, known)? else { continue };
         next_id = next_id.max(id + 1);
         // Only the newest of ours is written on.
         if let Some((older, state)) = resume.take() {
@@ -66,6 +68,18 @@ pub(crate) fn recover(c: &mut Connection, folder: &Folder, segment_bytes: u64) -
         next_id = set_aside(c, next_id)?;
     }
     Ok(Resume { segment: resume, next_id })
+}
+
+/// The segments behind `after`, each as it was written last. What else there is of them is noted to be removed.
+pub(crate) fn newest(c: &Connection, folder: &Folder, after: u64) -> Result<Vec<Edition>, Error> {
+    let mut newest: Vec<Edition> = Vec::new();
+    for edition in folder.shelf().editions_after(after)? {
+        if let Some(older) = newest.pop_if(|older| older.id == edition.id) {
+            leftovers::note(c, older)?;
+        }
+        newest.push(edition);
+    }
+    Ok(newest)
 }
 
 /// A PUT of the process before may still reach the bucket, after it was killed. Nobody was told that it did, so its object counts for
@@ -88,14 +102,14 @@ fn put(c: &mut Connection, states: &BTreeMap<u64, SegmentState>) -> Result<(), E
 fn mend(
     c: &mut Connection,
     folder: &Folder,
-    id: u64,
+    edition: Edition,
     known: Option<SegmentState>,
 ) -> Result<Option<(SegmentState, bool)>, Error> {
-    let shelf = folder.shelf();
+    let (shelf, id) = (folder.shelf(), edition.id);
     let io = |e: std::io::Error| {
-        Error::new(Kind::Unavailable, format!("segment {} cannot be mended", shelf.name(id))).with_source(e)
+        Error::new(Kind::Unavailable, format!("segment {} cannot be mended", shelf.name(edition))).with_source(e)
     };
-    let Some(scan) = shelf.scan(id, true)? else {
+    let Some(scan) = shelf.scan(edition, true)? else {
         tracing::error!(segment = id, "an open segment is missing; its fragments cannot be read");
         return Ok(known.map(|state| (state, false)));
     };
@@ -114,7 +128,7 @@ fn mend(
                     );
                 }
                 None => {
-                    tracing::warn!(file = %shelf.name(id), %why, "a file that is no segment of this store is left alone")
+                    tracing::warn!(file = %shelf.name(edition), %why, "a file that is no segment of this store is left alone")
                 }
             }
             return Ok(known.map(|state| (state, false)));

@@ -292,14 +292,14 @@ impl Sweeper {
         // a segment, which the next sweep takes.
         for part in dead.chunks(UNLINKED_AT_ONCE) {
             faults::step("segment.unlink");
-            let gone = self.shelf.remove(&part.iter().map(|segment| segment.id).collect::<Vec<_>>()).await;
+            let gone = self.shelf.remove(&part.iter().map(|segment| segment.edition()).collect::<Vec<_>>()).await;
             faults::step("segment.unlinked");
-            for segment in part.iter().filter(|segment| gone.contains(&segment.id)) {
-                let id = segment.id;
-                self.write(move |c| segments::remove(c, id)).await?;
+            for segment in part.iter().filter(|segment| gone.contains(&segment.edition())) {
+                let edition = segment.edition();
+                self.write(move |c| segments::remove(c, edition)).await?;
                 faults::step("segment.forget");
                 tracing::info!(
-                    segment = id,
+                    segment = edition.id,
                     bytes = segment.state.end,
                     "segment removed: none of its fragments is kept"
                 );

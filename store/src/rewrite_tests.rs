@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/mod.rs"]
-mod common;
+pub(crate) mod common;
 
 use crate::check::{CheckOptions, check, rebuild};
 use crate::{Config, Position, Range, Store, Stream};
@@ -13,24 +13,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 const ALL: Range = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
-const HOUR: i64 = 3_600_000;
+pub(crate) const HOUR: i64 = 3_600_000;
 
-fn settings(data: &Path) -> Config {
+pub(crate) fn settings(data: &Path) -> Config {
     // Nothing by itself: the tests say when.
     Config { sweep_interval_s: 100_000, segment_bytes: 40_000, min_free_bytes: 0, ..config(data) }
 }
 
 /// Fragment `i` of a stream: its payload is nowhere else.
-fn one(stream: i64, i: i64) -> Sent {
+pub(crate) fn one(stream: i64, i: i64) -> Sent {
     sent(640, T0 + i * 1000 + stream, 2, 1500)
 }
 
-struct Archive {
-    store: Store,
-    clock: TestClock,
-    gate: Stream,
+pub(crate) struct Archive {
+    pub(crate) store: Store,
+    pub(crate) clock: TestClock,
+    pub(crate) gate: Stream,
     /// What was sent to the stream gate, with its number.
-    sent: Vec<(FragmentMeta, Sent)>,
+    pub(crate) sent: Vec<(FragmentMeta, Sent)>,
 }
 
 /// Two streams, their fragments mixed.
@@ -53,7 +53,7 @@ async fn archive(data: &Path) -> (Archive, Vec<Sent>) {
 
 impl Archive {
     /// A sweep, and what is due then is written anew; the open segment, too.
-    async fn erase(&self) {
+    pub(crate) async fn erase(&self) {
         let sweeper = &self.store.inner.sweeper;
         for _ in 0..100 {
             sweeper.sweep(self.store.now()).await.unwrap();
@@ -76,7 +76,7 @@ impl Archive {
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -90,24 +90,24 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// In which files these bytes are.
-fn found(data: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+pub(crate) fn found(data: &Path, bytes: &[u8]) -> Vec<PathBuf> {
     let holds =
         |path: &PathBuf| std::fs::read(path).unwrap_or_default().windows(bytes.len()).any(|window| window == bytes);
     files(data).into_iter().filter(holds).collect()
 }
 
 /// Bytes of a fragment that are nowhere else: of the payload of its last frame.
-fn mark(sent: &Sent) -> Vec<u8> {
+pub(crate) fn mark(sent: &Sent) -> Vec<u8> {
     let bytes = sent.bytes();
     bytes[bytes.len() - 64..].to_vec()
 }
 
-async fn is_there(stream: &Stream, meta: &FragmentMeta, sent: &Sent) {
+pub(crate) async fn is_there(stream: &Stream, meta: &FragmentMeta, sent: &Sent) {
     let fragment = stream.fragment(meta.number).await.unwrap();
     assert_eq!([fragment.lead.to_vec(), fragment.cluster.to_bytes().to_vec()].concat(), sent.bytes());
 }
 
-async fn listed(stream: &Stream) -> Vec<FragmentMeta> {
+pub(crate) async fn listed(stream: &Stream) -> Vec<FragmentMeta> {
     stream.fragments(ALL, Position::Start, 1000).await.unwrap()
 }
 
@@ -187,7 +187,7 @@ async fn what_is_deleted_or_expired_is_in_no_file_when_its_time_is_over() {
     assert!(check(data, CheckOptions::default()).unwrap().is_clean());
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

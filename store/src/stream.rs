@@ -302,13 +302,13 @@ impl Stream {
         }
         let shared = &self.state.shared;
         let row = || async move {
-            shared.catalog.read(move |c| fragments::get(c, id, number)).await.map_err(|e| self.named(e))
+            shared.catalog.read(move |c| fragments::located(c, id, number)).await.map_err(|e| self.named(e))
         };
         let (meta, mut place) = row().await?;
         let header = self.header(meta.header).await?;
         let mut waited = 0;
         let mut cluster = loop {
-            let moving = shared.moving.load(Ordering::SeqCst) == place.segment;
+            let moving = shared.moving.load(Ordering::SeqCst) == place.0.segment;
             let error = match shared.reader.payload(self.state.name().as_str(), id, &meta, place).await {
                 Ok(cluster) => break cluster,
                 Err(error) => error,

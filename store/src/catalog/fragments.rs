@@ -180,11 +180,25 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
 
 /// One fragment and its place.
 pub(crate) fn get(c: &Connection, stream: u64, number: FragmentNumber) -> Result<(FragmentMeta, Place), Error> {
-    let sql = format!("SELECT {COLUMNS} FROM fragments WHERE stream = ?1 AND counter = ?2");
+    located(c, stream, number).map(|(meta, (place, _))| (meta, place))
+}
+
+/// One fragment, its place, and the generation of its segment.
+pub(crate) fn located(
+    c: &Connection,
+    stream: u64,
+    number: FragmentNumber,
+) -> Result<(FragmentMeta, (Place, u32)), Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, coalesce((SELECT generation FROM segments WHERE segments.id = segment), 0)
+         FROM fragments WHERE stream = ?1 AND counter = ?2"
+    );
     let found = c
         .prepare_cached(&sql)
         .map_err(db)?
-        .query_row(params![stream, number.counter()], read)
+        .query_row(params![stream, number.counter()], |r| {
+            read(r).and_then(|(meta, place)| Ok((meta, (place, r.get(13)?))))
+        })
         .optional()
         .map_err(db)?;
     match found.filter(|(meta, _)| meta.number == number) {

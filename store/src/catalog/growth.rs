@@ -5,9 +5,10 @@
 use super::fragments::{self, BATCH, Group, NewRow};
 use super::ranges::DeletedRange;
 use super::testing::{catalog, row};
-use super::{expiry, holds, listing, quarantine, ranges, rewrites, segments, streams};
+use super::{expiry, holds, leftovers, listing, quarantine, ranges, rewrites, segments, streams};
 use crate::holds::Hold;
 use crate::memory::Key;
+use crate::segments::Edition;
 use crate::segments::copy::{Copied, Found};
 use crate::segments::reader::Place;
 use crate::segments::writer::SegmentState;
@@ -45,7 +46,7 @@ fn run(c: &mut Connection, n: u64) {
     streams::reserve_all(c).unwrap();
     holds::all(c).unwrap();
     streams::all(c).unwrap();
-    assert!(streams::deleted(c).unwrap().is_empty());
+    assert!(streams::deleted(c).unwrap().is_empty() && leftovers::due(c, now).unwrap().is_empty());
     assert!(fragments::recorded(c, 1).unwrap().recent.len() > 200);
     ranges::next_id(c).unwrap();
 
@@ -109,9 +110,9 @@ fn run(c: &mut Connection, n: u64) {
     while expiry::sweep_deleted(c, now).unwrap() {}
 
     // What is dead and what is to be written anew.
-    let dead: Vec<_> = segments::dead(c).unwrap().iter().map(|s| s.id).collect();
+    let dead: Vec<_> = segments::dead(c).unwrap().iter().map(|s| s.edition()).collect();
     assert_eq!(dead.len(), 7, "all but what is held");
-    dead.iter().for_each(|id| segments::remove(c, *id).unwrap());
+    dead.iter().for_each(|edition| segments::remove(c, *edition).unwrap());
     let due = rewrites::Due { deleted: now, expired: now, live_percent: 50 };
     let ids = rewrites::due(c, &due).unwrap();
     assert!(ids.len() > 20 && rewrites::open_due(c, now).unwrap().is_none());
@@ -121,7 +122,12 @@ fn run(c: &mut Connection, n: u64) {
     let found = Found { offset: 64 + 4 * 80, stream: 4, counter: middle };
     assert_eq!(rewrites::live(c, middle, &[found]).unwrap().len(), 1);
     let moved = vec![crate::segments::copy::Moved { of: found, to: 64, bytes: 80 }];
-    rewrites::moved(c, &row, &Copied { moved, end: 144 }, 1).unwrap();
+    let new = leftovers::begin(c, middle).unwrap();
+    rewrites::moved(c, &row, &Copied { moved, end: 144 }, new.generation, 1, true).unwrap();
+    let old = leftovers::due(c, now).unwrap();
+    assert_eq!(old, [Edition { id: middle, generation: 0 }]);
+    leftovers::removed(c, old[0], now).unwrap();
+    assert_eq!(fragments::located(c, 4, group(middle).rows[3].meta.number).unwrap().1.1, 1);
     assert_eq!(segments::totals(c).unwrap().count, n + 8 - 7);
 }
 

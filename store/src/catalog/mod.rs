@@ -14,6 +14,7 @@ pub(crate) mod fragments;
 #[cfg(test)]
 mod growth;
 pub(crate) mod holds;
+pub(crate) mod leftovers;
 pub(crate) mod listing;
 pub(crate) mod notifications;
 pub(crate) mod quarantine;

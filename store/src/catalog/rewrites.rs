@@ -1,7 +1,8 @@
 //! Which segments are to be written anew, and what of them counts.
 
-use super::db;
 use super::segments::RECORD_BYTES;
+use super::{db, leftovers};
+use crate::segments::Edition;
 use crate::segments::copy::{Copied, Found};
 use crate::segments::record::{FILE_HEADER_LEN, Head, RecordKind};
 use crate::{Error, Kind};
@@ -28,6 +29,13 @@ pub(crate) struct Row {
     pub(crate) id: u64,
     pub(crate) generation: u32,
     pub(crate) end: u64,
+}
+
+impl Row {
+    /// Its file or object.
+    pub(crate) fn edition(&self) -> Edition {
+        Edition { id: self.id, generation: self.generation }
+    }
 }
 
 /// Closed segments that are due, what was deleted first. Those without rows are left to be removed, unless what they say of deletions
@@ -102,7 +110,15 @@ pub(crate) fn live(c: &Connection, segment: u64, found: &[Found]) -> Result<Vec<
 }
 
 /// A segment was written anew: its rows point into the new file. `Conflict` where it changed meanwhile.
-pub(crate) fn moved(c: &mut Connection, row: &Row, copied: &Copied, count: u64) -> Result<(), Error> {
+/// `in_bucket`: the one that was written anew is another object, and the old one is left over.
+pub(crate) fn moved(
+    c: &mut Connection,
+    row: &Row,
+    copied: &Copied,
+    generation: u32,
+    count: u64,
+    in_bucket: bool,
+) -> Result<(), Error> {
     let tx = c.transaction().map_err(db)?;
     let (mut rows, mut bytes) = (0, 0);
     {
@@ -122,16 +138,33 @@ pub(crate) fn moved(c: &mut Connection, row: &Row, copied: &Copied, count: u64) 
     // Rows that went meanwhile have left their bytes in the new file: it stays due.
     let clean = rows as usize == copied.moved.len();
     let changed = tx.execute(
-        "UPDATE segments SET generation = generation + 1, ends = ?3, live_bytes = ?4,
+        "UPDATE segments SET generation = ?7, ends = ?3, live_bytes = ?4,
              expired_since = CASE WHEN ?5 THEN NULL ELSE expired_since END, deleted_since = CASE WHEN ?5 THEN NULL ELSE deleted_since END
          WHERE id = ?1 AND generation = ?2 AND closed = 1 AND rows = ?6 AND live_bytes = ?4",
-        params![row.id, row.generation, copied.end, bytes, clean, rows],
+        params![row.id, row.generation, copied.end, bytes, clean, rows, generation],
     );
     if changed.map_err(db)? != 1 {
         return Err(Error::new(Kind::Conflict, format!("segment {:016x} changed while it was written anew", row.id)));
     }
+    if in_bucket {
+        replaced(&tx, row.edition(), generation)?;
+    }
     set_count(&tx, count)?;
     tx.commit().map_err(db)
+}
+
+/// A segment whose bytes were mended lies in a new object; its rows stay where they are.
+pub(crate) fn mended(c: &Connection, of: Edition, generation: u32, count: u64) -> Result<(), Error> {
+    let tx = c.unchecked_transaction().map_err(db)?;
+    set_generation(&tx, of.id, generation)?;
+    replaced(&tx, of, generation)?;
+    set_count(&tx, count)?;
+    tx.commit().map_err(db)
+}
+
+fn replaced(tx: &Connection, old: Edition, generation: u32) -> Result<(), Error> {
+    leftovers::forget(tx, Edition { generation, ..old })?;
+    leftovers::note(tx, old)
 }
 
 /// How often segments were written anew.

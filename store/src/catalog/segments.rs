@@ -2,6 +2,7 @@
 
 use super::db;
 use crate::Error;
+use crate::segments::Edition;
 use crate::segments::writer::SegmentState;
 use media::UnixMillis;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentRow {
     pub(crate) id: u64,
+    /// How often it was written anew.
+    pub(crate) generation: u32,
     pub(crate) state: SegmentState,
     /// Fragments that refer to it.
     pub(crate) rows: i64,
@@ -37,12 +40,19 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
         closed: row.get(3)?,
         deletions: row.get(4)?,
     };
-    Ok(SegmentRow { id: row.get(0)?, state, rows: row.get(5)?, live_bytes: row.get(6)? })
+    Ok(SegmentRow { id: row.get(0)?, generation: row.get(7)?, state, rows: row.get(5)?, live_bytes: row.get(6)? })
+}
+
+impl SegmentRow {
+    /// Its file or object.
+    pub(crate) fn edition(&self) -> Edition {
+        Edition { id: self.id, generation: self.generation }
+    }
 }
 
 fn list(c: &Connection, condition: &str) -> Result<Vec<SegmentRow>, Error> {
     let sql = format!(
-        "SELECT id, created_at, ends, closed, deletions, rows, live_bytes FROM segments {condition} ORDER BY id"
+        "SELECT id, created_at, ends, closed, deletions, rows, live_bytes, generation FROM segments {condition} ORDER BY id"
     );
     let mut statement = c.prepare(&sql).map_err(db)?;
     statement.query_map([], read).map_err(db)?.collect::<Result<_, _>>().map_err(db)
@@ -170,8 +180,9 @@ pub(crate) fn count_anew(c: &Connection) -> Result<(), Error> {
     .map_err(db)
 }
 
-/// Forgets a segment, after its file is gone.
-pub(crate) fn remove(c: &Connection, id: u64) -> Result<(), Error> {
-    c.execute("DELETE FROM segments WHERE id = ?1 AND rows = 0", [id]).map_err(db)?;
+/// Forgets a segment, after its file is gone; not one that was put anew meanwhile, in a bucket.
+pub(crate) fn remove(c: &Connection, edition: Edition) -> Result<(), Error> {
+    let sql = "DELETE FROM segments WHERE id = ?1 AND generation = ?2 AND rows = 0";
+    c.execute(sql, params![edition.id, edition.generation]).map_err(db)?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! What a repair does about what a check found.
 
 use super::Report;
+use super::patch::Patches;
+use crate::Error;
 use crate::catalog::fragments::{Group, NewRow, Placed};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{db, fragments, quarantine, segments, streams};
@@ -8,12 +10,9 @@ use crate::folder::Folder;
 use crate::segments::reader::Place;
 use crate::segments::record::{FileHeader, Head};
 use crate::segments::writer::SegmentState;
-use crate::{Error, Kind};
 use media::{HeaderId, UnixMillis};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 /// One thing to mend.
 pub(super) enum Fix {
@@ -49,7 +48,7 @@ pub(super) enum Fix {
 
 /// A repair under way.
 pub(super) struct Repair<'a> {
-    folder: PathBuf,
+    patches: Patches,
     dry_run: bool,
     pub(super) now: UnixMillis,
     /// Where another process has the folder open: the connection to mark damaged fragments with, and nothing else is changed.
@@ -65,7 +64,7 @@ impl<'a> Repair<'a> {
         now: UnixMillis,
         said: &'a mut dyn FnMut(&str),
     ) -> Repair<'a> {
-        Repair { folder: folder.segments(), dry_run, now, online, said }
+        Repair { patches: Patches::new(folder, now), dry_run, now, online, said }
     }
 
     /// Does all of `fixes`, in their order, and says each.
@@ -83,7 +82,7 @@ impl<'a> Repair<'a> {
                 self.say(report, what);
             }
         }
-        Ok(())
+        self.patches.apply(c)
     }
 
     fn say(&mut self, report: &mut Report, what: String) {
@@ -100,11 +99,11 @@ impl<'a> Repair<'a> {
             }
             Fix::Release(row) => return quarantine::release(c, &row),
             Fix::Adopt(row) => return adopt(c, row),
-            Fix::Head(place, head) => self.write(place.segment, place.offset, &head.encode())?,
+            Fix::Head(place, head) => self.patches.add(place.segment, place.offset, head.encode().to_vec()),
             Fix::Record(place, head, payload) => {
-                self.write(place.segment, place.offset, &[&head.encode()[..], &payload].concat())?
+                self.patches.add(place.segment, place.offset, [&head.encode()[..], &payload].concat())
             }
-            Fix::FileHeader(header) => self.write(header.segment, 0, &header.encode())?,
+            Fix::FileHeader(header) => self.patches.add(header.segment, 0, header.encode().to_vec()),
             Fix::End(segment, end) => {
                 c.execute("UPDATE segments SET ends = ?2 WHERE id = ?1", params![segment, end]).map_err(db)?;
             }
@@ -131,18 +130,6 @@ impl<'a> Repair<'a> {
             Fix::Reindex => c.execute_batch("REINDEX").map_err(db)?,
         }
         Ok(true)
-    }
-
-    /// Writes into a segment and syncs it: what is written takes the place of as many damaged bytes.
-    fn write(&self, segment: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        let path = crate::segments::path(&self.folder, segment);
-        let written = std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| {
-            file.write_all_at(bytes, offset)?;
-            file.sync_all()
-        });
-        written.map_err(|e| {
-            Error::new(Kind::Unavailable, format!("segment {} cannot be written", path.display())).with_source(e)
-        })
     }
 }
 

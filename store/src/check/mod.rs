@@ -4,6 +4,7 @@
 mod fix;
 mod keep;
 mod pace;
+mod patch;
 mod rebuild;
 mod report;
 mod rows;
@@ -19,8 +20,10 @@ use crate::segments::record::Head;
 use crate::{Error, Kind, rewrite};
 use fix::Repair;
 use media::UnixMillis;
+use object_store::ObjectStore;
 use rusqlite::Connection;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug)]
@@ -37,30 +40,60 @@ impl Default for CheckOptions {
     }
 }
 
+/// A data folder, by its path.
+#[derive(Clone, Debug)]
+pub struct At {
+    data: PathBuf,
+    /// Takes the place of the bucket that the folder notes.
+    objects: Option<Arc<dyn ObjectStore>>,
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for At {
+    fn from(data: &P) -> At {
+        At { data: data.as_ref().to_owned(), objects: None }
+    }
+}
+
+impl At {
+    /// The same with segments in this store of objects. For tests.
+    #[doc(hidden)]
+    pub fn on(data: &Path, objects: Arc<dyn ObjectStore>) -> At {
+        At { data: data.to_owned(), objects: Some(objects) }
+    }
+
+    fn open(self) -> Result<Folder, Error> {
+        Folder::open(&self.data, self.objects)
+    }
+
+    fn look(self) -> Result<Folder, Error> {
+        Folder::look(&self.data, self.objects)
+    }
+}
+
 /// Checks a data folder that no process has open. Changes nothing but what SQLite does on opening its file after a kill. An error
 /// means that it could not look (`NotFound`, `Unavailable`: in use), not that something is broken. Blocks.
-pub fn check(data: &Path, options: CheckOptions) -> Result<Report, Error> {
-    let folder = Folder::open(data)?;
+pub fn check(data: impl Into<At>, options: CheckOptions) -> Result<Report, Error> {
+    let folder = data.into().open()?;
     walk::check(&catalog(&folder)?, &folder, options, None)
 }
 
 /// Checks a data folder beside the process that has it open, as of the moment at which it begins: what is deleted or moved meanwhile is no
 /// problem, and what is recorded meanwhile is not looked at. Needs the folder's files, and no lock. Changes nothing. Blocks.
-pub fn check_online(data: &Path, options: CheckOptions) -> Result<Report, Error> {
-    let folder = Folder::look(data)?;
+pub fn check_online(data: impl Into<At>, options: CheckOptions) -> Result<Report, Error> {
+    let folder = data.into().look()?;
     walk::check(&schema::look(&folder.catalog(), folder.store)?, &folder, options, None)
 }
 
 /// Checks a data folder that no process has open and mends what can be mended (`docs/adr/0013-quarantine-repair-rebuild.md`). With
 /// `dry_run` nothing is changed. Each change is `said`; `now` is the server's time. What is left shows another check.
 pub fn repair(
-    data: &Path,
+    data: impl Into<At>,
     options: CheckOptions,
     dry_run: bool,
     now: UnixMillis,
     said: &mut dyn FnMut(&str),
 ) -> Result<Report, Error> {
-    let folder = Folder::open(data)?;
+    let folder = data.into().open()?;
     let mut connection = catalog(&folder)?;
     let repair = Repair::new(&folder, None, dry_run, now, said);
     let report = walk::check(&connection, &folder, options, Some(repair))?;
@@ -72,13 +105,13 @@ pub fn repair(
 
 /// The part of [`repair`] that can be done beside the process that has the folder open: damaged fragments go into quarantine.
 pub fn quarantine_online(
-    data: &Path,
+    data: impl Into<At>,
     options: CheckOptions,
     dry_run: bool,
     now: UnixMillis,
     said: &mut dyn FnMut(&str),
 ) -> Result<Report, Error> {
-    let folder = Folder::look(data)?;
+    let folder = data.into().look()?;
     let reads = schema::look(&folder.catalog(), folder.store)?;
     let writes = schema::open(&folder.catalog(), folder.store)?;
     let repair = Repair::new(&folder, Some(writes), dry_run, now, said);

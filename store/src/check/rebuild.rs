@@ -1,16 +1,18 @@
 //! The fragment index made anew from segments alone (invariant 5).
 
+use super::At;
 use super::keep::{self, Old};
 use crate::catalog::db;
 use crate::catalog::fragments::{self, Group, NewRow, Placed};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{expiry, rewrites, schema, streams};
 use crate::folder::Folder;
+use crate::segments::Edition;
 use crate::segments::reader::Place;
 use crate::segments::record::{RecordKind, StreamBody, record_len};
 use crate::segments::scan::{End, Entry, Scan};
 use crate::segments::writer::SegmentState;
-use crate::{Error, Kind, holds};
+use crate::{Error, Kind, holds, recovery};
 use bytes::Bytes;
 use media::{HeaderId, UnixMillis};
 use rusqlite::Connection;
@@ -33,8 +35,8 @@ pub struct Rebuilt {
 /// Makes a fresh catalog at `catalog` (a path where nothing is) out of the segments of a data folder that no process has open.
 /// Streams, headers and fragments come back, those too that retention had removed from the catalog but not yet from the disk.
 /// Cameras, rules, targets, detections and alerts are not in segments.
-pub fn rebuild(data: &Path, catalog: &Path) -> Result<Rebuilt, Error> {
-    let folder = Folder::open(data)?;
+pub fn rebuild(data: impl Into<At>, catalog: &Path) -> Result<Rebuilt, Error> {
+    let folder = data.into().open()?;
     if catalog.exists() {
         return Err(Error::new(Kind::AlreadyExists, format!("{} exists", catalog.display())));
     }
@@ -53,8 +55,8 @@ pub struct InPlace {
 /// Makes the catalog of a data folder that no process has open anew: streams, headers and fragments from its segments; cameras, rules,
 /// documents, settings and all else that is not in segments from the catalog that is there, as far as that can be read. That one is
 /// kept aside under another name. With `payloads`, fragments whose bytes are damaged get no row. Blocks.
-pub fn rebuild_in_place(data: &Path, payloads: bool) -> Result<InPlace, Error> {
-    let folder = Folder::open(data)?;
+pub fn rebuild_in_place(data: impl Into<At>, payloads: bool) -> Result<InPlace, Error> {
+    let folder = data.into().open()?;
     let path = folder.catalog();
     let mut early = Vec::new();
     let old = Old::open(&path, &folder, &mut early);
@@ -99,12 +101,12 @@ fn fresh(part: &Path, folder: &Folder, payloads: bool, old: Option<&Old>) -> Res
         remove(&part.with_extension(suffix))?;
     }
     let mut connection = schema::open(part, folder.store)?;
-    let ids = folder.shelf().ids_after(0)?;
-    let is_ours = |id: u64| {
-        let scan = folder.shelf().scan(id, false);
-        matches!(scan, Ok(Some(Ok(scan))) if scan.header.store == folder.store && scan.header.segment == id)
+    let all = recovery::newest(&connection, folder, 0)?;
+    let is_ours = |edition: Edition| {
+        let scan = folder.shelf().scan(edition, false);
+        matches!(scan, Ok(Some(Ok(scan))) if scan.header.store == folder.store && scan.header.segment == edition.id)
     };
-    let newest = ids.iter().copied().rfind(|id| is_ours(*id));
+    let newest = all.iter().copied().rfind(|edition| is_ours(*edition));
     let mut reading = Reading {
         c: &mut connection,
         folder,
@@ -113,8 +115,8 @@ fn fresh(part: &Path, folder: &Folder, payloads: bool, old: Option<&Old>) -> Res
         deleted: HashSet::new(),
         rebuilt: Rebuilt::default(),
     };
-    for id in ids {
-        reading.segment(id, payloads || Some(id) == newest)?;
+    for edition in all {
+        reading.segment(edition, payloads || Some(edition) == newest)?;
     }
     let Reading { deleted, mut rebuilt, .. } = reading;
     finish(&mut connection, folder, &deleted)?;
@@ -152,9 +154,9 @@ struct Given {
 impl Reading<'_> {
     /// Reads one segment. Only the newest can end in bytes that were never synced, so there alone, unless more is asked for (`payloads`),
     /// payloads of fragments are read and checked: heads can be whole where payloads are not.
-    fn segment(&mut self, id: u64, payloads: bool) -> Result<(), Error> {
-        let name = self.folder.shelf().name(id);
-        let Some(opened) = self.folder.shelf().scan(id, payloads)? else { return Ok(()) };
+    fn segment(&mut self, edition: Edition, payloads: bool) -> Result<(), Error> {
+        let (id, name) = (edition.id, self.folder.shelf().name(edition));
+        let Some(opened) = self.folder.shelf().scan(edition, payloads)? else { return Ok(()) };
         let mut scan = match opened {
             Ok(scan) if scan.header.store == self.folder.store && scan.header.segment == id => scan,
             Ok(_) => {

@@ -10,10 +10,11 @@ use super::{CheckOptions, Report, is_whole};
 use crate::catalog::fragments::{NewRow, Placed, PlacedRows};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::segments::{RECORD_BYTES, SegmentRow, Totals};
-use crate::catalog::{db, fragments, quarantine, rewrites, segments, streams};
+use crate::catalog::{db, fragments, leftovers, quarantine, rewrites, segments, streams};
 use crate::folder::Folder;
 use crate::segments::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, record_len};
 use crate::segments::scan::{End, Entry, Scan};
+use crate::segments::shelf::Shelf;
 use crate::{Error, Kind, StreamInfo, rewrite};
 use bytes::Bytes;
 use media::HeaderId;
@@ -266,7 +267,20 @@ impl Walk<'_> {
     fn files(&mut self, known: &[SegmentRow]) -> Result<(), Error> {
         let known: BTreeSet<u64> = known.iter().map(|s| s.id).collect();
         let last = known.last().copied().unwrap_or(0);
-        for id in self.folder.shelf().ids_after(0)? {
+        for edition in self.folder.shelf().editions_after(0)? {
+            let id = edition.id;
+            // Of a bucket; a folder's names do not tell. What is noted goes with the next look for it.
+            let generation = rewrites::generation(self.c, id)?;
+            if self.is_alone()
+                && matches!(self.folder.shelf(), Shelf::Objects(_))
+                && generation.is_some_and(|of| of != edition.generation)
+                && !leftovers::is_noted(self.c, edition)?
+            {
+                let name = self.folder.shelf().name(edition);
+                self.report
+                    .remarks
+                    .push(format!("{name} is not what the catalog knows of its segment; it is left alone"));
+            }
             // Beside a process that writes, newer ones are begun at any moment.
             if !known.contains(&id) && (self.is_alone() || id < last) && segments::end_of(self.c, id)?.is_none() {
                 let text =

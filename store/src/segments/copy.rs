@@ -116,66 +116,84 @@ pub(crate) struct Keep {
     pub(crate) deletions: bool,
 }
 
-/// Writes the new file at `to`, in full and synced. `pace` is told of the bytes written so far, may wait, and says whether to go on. Blocks.
+/// Writes the new segment, of this generation, out of the old one. `pace` is told of the bytes written so far, may wait, and says whether
+/// to go on; `None` where it does not. Blocks.
 pub(crate) fn write(
+    contents: &Contents,
+    keep: &Keep,
+    generation: u32,
+    (old, new): (&mut (impl Read + Seek), &mut impl Write),
+    mut pace: impl FnMut(u64) -> bool,
+) -> io::Result<Option<Copied>> {
+    let mut old = BufReader::with_capacity(1 << 18, old);
+    let header = FileHeader { generation, ..contents.header }.renewed();
+    new.write_all(&header.encode())?;
+    let (mut at, mut told) = (FILE_HEADER_LEN as u64, 0);
+    let (mut moved, mut read_at, mut payload) = (Vec::new(), 0, Vec::new());
+    for i in contents.kept(&keep.live, &keep.streams, keep.deletions) {
+        let (offset, head, said) = &contents.records[i];
+        new.write_all(&head.encode())?;
+        if head.kind == RecordKind::Fragment {
+            // As it lies: one whose checksum is wrong stays what it is, and is found by whoever reads it.
+            let place = offset + HEAD_LEN as u64;
+            match i64::try_from(place - read_at.min(place)) {
+                Ok(ahead) if place >= read_at => old.seek_relative(ahead)?,
+                _ => drop(old.seek(SeekFrom::Start(place))?),
+            }
+            payload.resize(head.payload_len as usize, 0);
+            old.read_exact(&mut payload)?;
+            read_at = place + u64::from(head.payload_len);
+            if crc32c::crc32c(&payload) != head.payload_crc {
+                tracing::error!(segment = header.segment, offset, "a fragment that is copied is damaged");
+            }
+            new.write_all(&payload)?;
+            let of = Found { offset: *offset, stream: head.stream, counter: head.counter };
+            moved.push(Moved { of, to: at, bytes: head.record_len() });
+        } else {
+            new.write_all(said)?;
+        }
+        new.write_all(&padding(head.payload_len))?;
+        at += head.record_len();
+        if at - told > STEP {
+            told = at;
+            if !pace(at) {
+                return Ok(None);
+            }
+        }
+    }
+    new.flush()?;
+    Ok(Some(Copied { moved, end: at }))
+}
+
+/// The same between two files; the new one is synced. After an error it is gone. Blocks.
+pub(crate) fn write_file(
     contents: &Contents,
     keep: &Keep,
     (from, to): (&Path, &Path),
     faults: &Faults,
-    mut pace: impl FnMut(u64) -> bool,
+    pace: impl FnMut(u64) -> bool,
 ) -> Result<Copied, Error> {
     let failed = |e: io::Error| Error::of_disk(e).context(format_args!("{} cannot be written", to.display()));
-    let mut old = BufReader::with_capacity(1 << 18, File::open(from).map_err(failed)?);
+    let mut old = File::open(from).map_err(failed)?;
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to).map_err(failed)?;
-    let mut new = BufWriter::with_capacity(1 << 18, file);
-    let header = FileHeader { generation: contents.header.generation + 1, ..contents.header }.renewed();
-    let mut done = || -> io::Result<Option<Copied>> {
+    let done = || -> io::Result<Option<Copied>> {
         faults.check("rewrite.write")?;
-        new.write_all(&header.encode())?;
-        let (mut at, mut told) = (FILE_HEADER_LEN as u64, 0);
-        let (mut moved, mut read_at, mut payload) = (Vec::new(), 0, Vec::new());
-        for i in contents.kept(&keep.live, &keep.streams, keep.deletions) {
-            let (offset, head, said) = &contents.records[i];
-            new.write_all(&head.encode())?;
-            if head.kind == RecordKind::Fragment {
-                // As it lies: one whose checksum is wrong stays what it is, and is found by whoever reads it.
-                let place = offset + HEAD_LEN as u64;
-                match i64::try_from(place - read_at.min(place)) {
-                    Ok(ahead) if place >= read_at => old.seek_relative(ahead)?,
-                    _ => drop(old.seek(SeekFrom::Start(place))?),
-                }
-                payload.resize(head.payload_len as usize, 0);
-                old.read_exact(&mut payload)?;
-                read_at = place + u64::from(head.payload_len);
-                if crc32c::crc32c(&payload) != head.payload_crc {
-                    tracing::error!(segment = header.segment, offset, "a fragment that is copied is damaged");
-                }
-                new.write_all(&payload)?;
-                let of = Found { offset: *offset, stream: head.stream, counter: head.counter };
-                moved.push(Moved { of, to: at, bytes: head.record_len() });
-            } else {
-                new.write_all(said)?;
-            }
-            new.write_all(&padding(head.payload_len))?;
-            at += head.record_len();
-            if at - told > STEP {
-                told = at;
-                if !pace(at) {
-                    return Ok(None);
-                }
-            }
-        }
-        new.flush()?;
+        let mut new = BufWriter::with_capacity(1 << 18, &file);
+        let copied = write(contents, keep, contents.header.generation + 1, (&mut old, &mut new), pace)?;
+        drop(new);
         faults.check("rewrite.sync")?;
-        new.get_ref().sync_all()?;
-        Ok(Some(Copied { moved, end: at }))
+        file.sync_all()?;
+        Ok(copied)
     };
-    let done = done().map_err(failed).and_then(|copied| {
-        copied.ok_or_else(|| Error::new(Kind::Unavailable, "a segment is not written anew: the store is stopping"))
-    });
+    let done = done().map_err(failed).and_then(|copied| copied.ok_or_else(stopping));
     if done.is_err() {
         // Best effort: the next one, and a start, take it away too.
         let _ = std::fs::remove_file(to);
     }
     done
+}
+
+/// It was not written to its end.
+pub(crate) fn stopping() -> Error {
+    Error::new(Kind::Unavailable, "a segment is not written anew: the store is stopping")
 }

@@ -1,9 +1,9 @@
 //! Reading one fragment out of a segment, through `object_store` range reads, so that a bucket can stand in for the folder.
 
-use super::file_name;
 use super::objects::bucket::Objects;
 use super::record::{HEAD_LEN, Head, RecordKind};
 use super::shelf::Shelf;
+use super::{Edition, file_name};
 use crate::{Error, Kind};
 use bytes::Bytes;
 use media::FragmentMeta;
@@ -57,27 +57,28 @@ impl Reader {
     }
 
     /// Bytes of a segment, fewer where it ends before.
-    pub(crate) async fn range(&self, segment: u64, range: std::ops::Range<u64>) -> object_store::Result<Bytes> {
+    pub(crate) async fn range(&self, edition: Edition, range: std::ops::Range<u64>) -> object_store::Result<Bytes> {
         match &self.from {
-            From::Folder(folder) => folder.get_range(&ObjectPath::from(file_name(segment)), range).await,
-            From::Objects(objects) => objects.range(segment, range).await,
+            From::Folder(folder) => folder.get_range(&ObjectPath::from(file_name(edition.id)), range).await,
+            From::Objects(objects) => objects.range(edition, range).await,
         }
     }
 
     /// The payload at `place`: lead and cluster. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
-    /// bytes must have the checksum. `what` names the stream in the error.
+    /// bytes must have the checksum. `what` names the stream in the error; `generation` is that of the segment.
     pub(crate) async fn payload(
         &self,
         what: &str,
         stream: u64,
         meta: &FragmentMeta,
-        place: Place,
+        (place, generation): (Place, u32),
     ) -> Result<Bytes, Error> {
         let corrupt = |why: String| {
             Error::new(Kind::Corrupt, format!("stream {what} fragment {} in {place}: {why}", meta.number))
         };
         let end = place.offset + HEAD_LEN as u64 + u64::from(meta.bytes);
-        let bytes = self.range(place.segment, place.offset..end).await.map_err(|e| match e {
+        let edition = Edition { id: place.segment, generation };
+        let bytes = self.range(edition, place.offset..end).await.map_err(|e| match e {
             // Gone between the catalog's answer and now: the retention sweeper took the segment, or someone else did.
             object_store::Error::NotFound { .. } => {
                 Error::new(Kind::NotFound, format!("stream {what} fragment {}: {place} is gone", meta.number))

@@ -3,6 +3,7 @@
 //! What belongs here: the one seam through which recovery, retention, check and rebuild list, walk and remove segments. What does
 //! not: appending (the folder's [`super::writer`]), and reading single fragments ([`super::reader`]).
 
+use super::Edition;
 use super::objects::bucket::Objects;
 use super::record::{FILE_HEADER_LEN, FileHeader, FormatError};
 use super::scan::Scan;
@@ -38,22 +39,38 @@ impl Shelf {
                 ids.sort_unstable();
                 Ok(ids)
             }
-            Shelf::Objects(objects) => objects.ids_after(after),
+            Shelf::Objects(objects) => {
+                let mut ids: Vec<u64> = objects.editions_after(after)?.into_iter().map(|edition| edition.id).collect();
+                ids.dedup();
+                Ok(ids)
+            }
         }
     }
 
-    /// A walk over a segment; `None` if there is none of this id, `Some(Err(_))` if what bears its name is no segment. Blocks, as
+    /// The same with what of each is there: in a bucket there may be several for a while, ascending. A folder's names do not tell. Blocks.
+    pub(crate) fn editions_after(&self, after: u64) -> Result<Vec<Edition>, Error> {
+        match self {
+            Shelf::Folder(_) => Ok(self.ids_after(after)?.into_iter().map(Edition::first).collect()),
+            Shelf::Objects(objects) => objects.editions_after(after),
+        }
+    }
+
+    /// A walk over a segment, in a folder over the one that is there; `None` if there is none of this id, `Some(Err(_))` if what bears its name is no segment. Blocks, as
     /// does the walk.
-    pub(crate) fn scan(&self, id: u64, read_fragments: bool) -> Result<Option<Result<Scan, FormatError>>, Error> {
+    pub(crate) fn scan(
+        &self,
+        edition: Edition,
+        read_fragments: bool,
+    ) -> Result<Option<Result<Scan, FormatError>>, Error> {
         match self {
             Shelf::Folder(folder) => {
-                let path = super::path(folder, id);
+                let path = super::path(folder, edition.id);
                 if !path.exists() {
                     return Ok(None);
                 }
                 Scan::open(&path, read_fragments).map(Some)
             }
-            Shelf::Objects(objects) => objects.scan(id, read_fragments),
+            Shelf::Objects(objects) => objects.scan(edition, read_fragments),
         }
     }
 
@@ -79,15 +96,15 @@ impl Shelf {
 
     /// Removes segments, and gives those that are gone for good now, those included that were gone before. What cannot be removed is
     /// logged.
-    pub(crate) async fn remove(&self, ids: &[u64]) -> Vec<u64> {
+    pub(crate) async fn remove(&self, editions: &[Edition]) -> Vec<Edition> {
         match self {
             Shelf::Folder(folder) => {
-                let mut gone = Vec::with_capacity(ids.len());
-                for &id in ids {
-                    let path = super::path(folder, id);
+                let mut gone = Vec::with_capacity(editions.len());
+                for &edition in editions {
+                    let path = super::path(folder, edition.id);
                     match tokio::fs::remove_file(&path).await {
-                        Ok(()) => gone.push(id),
-                        Err(e) if e.kind() == NotFound => gone.push(id),
+                        Ok(()) => gone.push(edition),
+                        Err(e) if e.kind() == NotFound => gone.push(edition),
                         Err(error) => {
                             tracing::warn!(path = %path.display(), %error, "a segment without live fragments could not be removed")
                         }
@@ -106,11 +123,11 @@ impl Shelf {
                     }
                 }
             }
-            Shelf::Objects(objects) => objects.remove(ids).await,
+            Shelf::Objects(objects) => objects.remove(editions).await,
         }
     }
 
-    /// The folder, where segments are files of one: only those are written anew.
+    /// The folder, where segments are files of one.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
             Shelf::Folder(folder) => Some(folder),
@@ -119,10 +136,10 @@ impl Shelf {
     }
 
     /// What a segment is called in messages.
-    pub(crate) fn name(&self, id: u64) -> String {
+    pub(crate) fn name(&self, edition: Edition) -> String {
         match self {
-            Shelf::Folder(folder) => super::path(folder, id).display().to_string(),
-            Shelf::Objects(objects) => objects.name(id),
+            Shelf::Folder(folder) => super::path(folder, edition.id).display().to_string(),
+            Shelf::Objects(objects) => objects.name(edition),
         }
     }
 }

@@ -108,13 +108,18 @@ fn read(root: &Path) -> Result<Option<StorageConfig>, Error> {
 }
 
 /// Where the segments of a data folder lie that a start has noted, for tools, which change nothing there. `None`: in the folder. Blocks.
-pub(crate) fn noted(root: &Path, store: Uuid) -> Result<Option<Shelf>, Error> {
+/// `given` takes the place of the bucket.
+pub(crate) fn noted(root: &Path, store: Uuid, given: Option<Arc<dyn ObjectStore>>) -> Result<Option<Shelf>, Error> {
     let Some(config) = read(root)? else { return Ok(None) };
     match config.location()? {
         Location::Default => Ok(None),
         Location::Folder(path) => Ok(Some(Shelf::Folder(path.join("segments")))),
         Location::Bucket { .. } => {
-            let objects = Objects::open(&config, Spool::look(&root.join(SPOOL))?)?;
+            let spool = Spool::look(&root.join(SPOOL))?;
+            let objects = match given {
+                Some(given) => Objects::open_on(given, &config, spool)?,
+                None => Objects::open(&config, spool)?,
+            };
             objects.compare(store)?;
             Ok(Some(Shelf::Objects(Arc::new(objects))))
         }

@@ -6,9 +6,9 @@ use super::identity::{self, Conditional};
 use super::spool::Spool;
 use super::{connect, source};
 use crate::faults;
+use crate::segments::Edition;
 use crate::segments::record::FormatError;
 use crate::segments::scan::Scan;
-use crate::segments::{file_name, id_of};
 use crate::{Error, Kind};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -30,6 +30,8 @@ const SEGMENTS: &str = "segments";
 const READS: usize = 32;
 /// First and longest wait between two tries of a PUT.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Tries of a PUT that can be done again later.
+const TRIES: u32 = 3;
 /// A group that is not durable after so long is told by `/readyz`.
 const LATE: Duration = Duration::from_secs(10);
 /// Threads that drive the connections.
@@ -142,8 +144,8 @@ impl Objects {
     }
 
     /// What a segment is called in messages.
-    pub(crate) fn name(&self, id: u64) -> String {
-        format!("{}/{SEGMENTS}/{}", self.label, file_name(id))
+    pub(crate) fn name(&self, edition: Edition) -> String {
+        format!("{}/{SEGMENTS}/{}", self.label, edition.name())
     }
 
     /// Nothing is tried again from now on.
@@ -213,7 +215,7 @@ impl Objects {
         };
         match self.put(id, bytes.into()).await {
             // Retention may have taken it while it was under way.
-            Ok(()) if self.spool.len(id).is_none() => drop(self.remove(&[id]).await),
+            Ok(()) if self.spool.len(id).is_none() => drop(self.remove(&[Edition::first(id)]).await),
             Ok(()) => {
                 faults::step("spool.put");
                 self.spool.remove(id).await;
@@ -229,8 +231,8 @@ impl Objects {
         }
     }
 
-    fn at(id: u64) -> ObjectPath {
-        ObjectPath::from_iter([SEGMENTS, &file_name(id)])
+    fn at(edition: Edition) -> ObjectPath {
+        ObjectPath::from_iter([SEGMENTS, &edition.name()])
     }
 
     /// Whether a service does not know a feature, rather than refuse it.
@@ -242,7 +244,7 @@ impl Objects {
     /// Puts a segment that must not be there yet, and goes on trying until it is there: an outage ends some day, and
     /// credentials are mended. Where an answer was lost, the object that is there is compared with what was sent.
     pub(crate) async fn put(&self, id: u64, payload: PutPayload) -> Result<(), PutError> {
-        let at = Objects::at(id);
+        let at = Objects::at(Edition::first(id));
         let mut wait = BACKOFF.0;
         for tries in 0u64.. {
             let started = std::time::Instant::now();
@@ -256,7 +258,7 @@ impl Objects {
                     return Ok(());
                 }
                 Err(Some(error)) => error,
-                Err(None) => return Err(PutError::Foreign(self.name(id))),
+                Err(None) => return Err(PutError::Foreign(self.name(Edition::first(id)))),
             };
             metrics::counter!("vidicon_storage_puts_total", "outcome" => "failed").increment(1);
             if self.is_stopping() {
@@ -271,6 +273,28 @@ impl Objects {
             wait = (wait * 2).min(BACKOFF.1);
         }
         unreachable!("the tries have no end")
+    }
+
+    /// Puts a segment that was written anew, whose name was never given out. A few tries: it is done again later. What an error leaves
+    /// there is the caller's to remove.
+    pub(crate) async fn put_new(&self, edition: Edition, payload: PutPayload) -> Result<(), Error> {
+        let at = Objects::at(edition);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.put_once(&at, &payload).await {
+                Ok(()) => return Ok(()),
+                Err(Some(error)) if tries == TRIES || self.is_stopping() => {
+                    let message = format!("{} could not be put", self.name(edition));
+                    return Err(Error::new(Kind::Unavailable, message).with_source(error));
+                }
+                Err(Some(_)) => tokio::time::sleep(BACKOFF.0 * tries).await,
+                Err(None) => {
+                    let message = format!("{} is there already and is not what was to be put", self.name(edition));
+                    return Err(Error::new(Kind::Conflict, message));
+                }
+            }
+        }
     }
 
     /// `Err(None)`: another object is there.
@@ -305,68 +329,88 @@ impl Objects {
     }
 
     /// Bytes of a segment, from the spool while it is there. Waits its turn among all readers.
-    pub(crate) async fn range(&self, id: u64, range: std::ops::Range<u64>) -> object_store::Result<Bytes> {
-        if let Some(bytes) = self.spool.range(id, range.clone()).await {
+    pub(crate) async fn range(&self, edition: Edition, range: std::ops::Range<u64>) -> object_store::Result<Bytes> {
+        // What is written anew never goes through the spool.
+        if edition.generation == 0
+            && let Some(bytes) = self.spool.range(edition.id, range.clone()).await
+        {
             return Ok(bytes);
         }
         let _turn = self.reads.acquire().await.expect("it is never closed");
-        self.store.get_range(&Objects::at(id), range).await
+        self.store.get_range(&Objects::at(edition), range).await
+    }
+
+    /// All of a segment. `None` if it is not there.
+    pub(crate) async fn whole(&self, edition: Edition) -> object_store::Result<Option<Bytes>> {
+        let _turn = self.reads.acquire().await.expect("it is never closed");
+        match self.store.get(&Objects::at(edition)).await {
+            Ok(found) => found.bytes().await.map(Some),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The length of a segment. `None` if it is not there.
-    async fn len(&self, id: u64) -> object_store::Result<Option<u64>> {
-        if let Some(len) = self.spool.len(id) {
+    async fn len(&self, edition: Edition) -> object_store::Result<Option<u64>> {
+        if let Some(len) = self.spool.len(edition.id).filter(|_| edition.generation == 0) {
             return Ok(Some(len));
         }
-        match self.store.head(&Objects::at(id)).await {
+        match self.store.head(&Objects::at(edition)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// See [`crate::segments::shelf::Shelf::ids_after`].
-    pub(crate) fn ids_after(&self, after: u64) -> Result<Vec<u64>, Error> {
-        let (folder, offset) = (ObjectPath::from(SEGMENTS), Objects::at(after));
+    /// See [`crate::segments::shelf::Shelf::editions_after`].
+    pub(crate) fn editions_after(&self, after: u64) -> Result<Vec<Edition>, Error> {
+        // Of the names of one id that of its first edition is the last.
+        let (folder, offset) = (ObjectPath::from(SEGMENTS), Objects::at(Edition::first(after)));
         let list = self.store.list_with_offset(Some(&folder), &offset);
-        let ids = list.try_filter_map(|meta| async move { Ok(meta.location.filename().and_then(id_of)) });
-        let ids = self.handle().block_on(ids.try_collect::<BTreeSet<u64>>());
-        let mut ids = ids.map_err(|e| of_start(&self.label, e))?;
-        ids.extend(self.spool.ids());
+        let named = list.try_filter_map(|meta| async move { Ok(meta.location.filename().and_then(Edition::of_name)) });
+        let there = self.handle().block_on(named.try_collect::<BTreeSet<Edition>>());
+        let mut there = there.map_err(|e| of_start(&self.label, e))?;
+        there.extend(self.spool.ids().into_iter().map(Edition::first));
         // Not all services begin where they are told to.
-        Ok(ids.into_iter().filter(|id| *id > after).collect())
+        Ok(there.into_iter().filter(|edition| edition.id > after).collect())
+    }
+
+    /// Whether it is there. Blocks.
+    pub(crate) fn is_there(&self, edition: Edition) -> Result<bool, Error> {
+        let len = self.handle().block_on(self.len(edition));
+        len.map(|len| len.is_some()).map_err(|e| of_start(&self.label, e))
     }
 
     /// See [`crate::segments::shelf::Shelf::scan`].
     pub(crate) fn scan(
         self: &Arc<Self>,
-        id: u64,
+        edition: Edition,
         read_fragments: bool,
     ) -> Result<Option<Result<Scan, FormatError>>, Error> {
         let unread = |e: object_store::Error| {
-            Error::new(Kind::Unavailable, format!("segment {} cannot be read", self.name(id))).with_source(e)
+            Error::new(Kind::Unavailable, format!("segment {} cannot be read", self.name(edition))).with_source(e)
         };
-        let Some(len) = self.handle().block_on(self.len(id)).map_err(unread)? else { return Ok(None) };
-        let source = source::ObjectSource::new(self.clone(), id, len);
+        let Some(len) = self.handle().block_on(self.len(edition)).map_err(unread)? else { return Ok(None) };
+        let source = source::ObjectSource::new(self.clone(), edition, len);
         Scan::of(Box::new(source), len, read_fragments).map(Some).map_err(|e| {
-            Error::new(Kind::Unavailable, format!("segment {} cannot be read", self.name(id))).with_source(e)
+            Error::new(Kind::Unavailable, format!("segment {} cannot be read", self.name(edition))).with_source(e)
         })
     }
 
     /// See [`crate::segments::shelf::Shelf::remove`].
-    pub(crate) async fn remove(&self, ids: &[u64]) -> Vec<u64> {
-        for id in ids {
-            self.spool.remove(*id).await;
+    pub(crate) async fn remove(&self, editions: &[Edition]) -> Vec<Edition> {
+        for edition in editions.iter().filter(|edition| edition.generation == 0) {
+            self.spool.remove(edition.id).await;
         }
-        let paths: Vec<_> = ids.iter().map(|id| Ok(Objects::at(*id))).collect();
+        let paths: Vec<_> = editions.iter().map(|edition| Ok(Objects::at(*edition))).collect();
         let mut answers = self.store.delete_stream(stream::iter(paths).boxed());
-        let mut gone = Vec::with_capacity(ids.len());
+        let mut gone = Vec::with_capacity(editions.len());
         // An answer for each, in order.
-        for id in ids {
+        for edition in editions {
             match answers.next().await {
-                Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => gone.push(*id),
+                Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => gone.push(*edition),
                 Some(Err(error)) => {
-                    tracing::warn!(segment = self.name(*id), %error, "a segment without live fragments could not be removed")
+                    tracing::warn!(segment = self.name(*edition), %error, "a segment without live fragments could not be removed")
                 }
                 None => break,
             }

@@ -57,6 +57,7 @@ struct Plan {
     random: Option<(u64, u32, Duration)>,
     counts: HashMap<Op, u64>,
     ignore_conditions: bool,
+    listed: u64,
 }
 
 /// What the store is to do wrong. Cheap to clone; all clones are of one plan.
@@ -93,6 +94,11 @@ impl Faults {
     /// Requests of this kind so far.
     pub fn count(&self, op: Op) -> u64 {
         self.plan().counts.get(&op).copied().unwrap_or(0)
+    }
+
+    /// Entries that lists gave so far.
+    pub fn listed(&self) -> u64 {
+        self.plan().listed
     }
 
     fn next(&self, op: Op) -> Fault {
@@ -159,6 +165,8 @@ impl Faulty {
     }
 
     fn listed(&self, list: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let counted = self.faults.clone();
+        let list = list.inspect(move |_| counted.plan().listed += 1).boxed();
         let broken = |error: Error| futures_util::stream::once(async move { Err(error) }).boxed();
         match self.faults.next(Op::List) {
             Fault::Well => list,

@@ -11,8 +11,10 @@ use uuid::Uuid;
 /// The name of the object, under the prefix.
 pub(crate) const NAME: &str = "vidicon-store.json";
 const FORMAT: &str = "vidicon-segments";
-/// Version of the layout under a prefix.
-const VERSION: u32 = 1;
+/// Version of the layout under a prefix. In 2 segments that were written anew have names of their own.
+const VERSION: u32 = 2;
+/// The oldest one that is taken over.
+const OLDEST: u32 = 1;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Identity {
@@ -35,7 +37,13 @@ pub(crate) async fn claim(store: &dyn ObjectStore, label: &str, id: Uuid, used: 
     let at = ObjectPath::from(NAME);
     let ours = Identity { format: FORMAT.to_owned(), version: VERSION, store: id };
     let bytes = Bytes::from(serde_json::to_vec(&ours).expect("a name, a number and an id have a JSON form"));
-    if !matches(store, label, &at, id).await? {
+    let found = found(store, label, &at, id).await?;
+    if found.is_some_and(|version| version < VERSION) {
+        // Nothing there has to change for it, and earlier versions of this program are to keep away.
+        store.put(&at, bytes.clone().into()).await.map_err(|e| of_start(label, e))?;
+        tracing::info!(storage = label, to = VERSION, "the identity of the store says its new version");
+    }
+    if found.is_none() {
         if used {
             return Err(Error::of_configuration(format!(
                 "{label} has no {NAME}, but this data folder has recordings: they lie elsewhere (is storage.url what it was?)"
@@ -43,7 +51,7 @@ pub(crate) async fn claim(store: &dyn ObjectStore, label: &str, id: Uuid, used: 
         }
         create(store, label, &at, bytes.clone()).await?;
         // Someone else may have been faster, or the service may have taken two.
-        if !matches(store, label, &at, id).await? {
+        if self::found(store, label, &at, id).await?.is_none() {
             return Err(Error::of_configuration(format!("{label}: {NAME} was written and is not there")));
         }
         tracing::info!(storage = label, store = %id, "the identity of the store is written");
@@ -53,18 +61,18 @@ pub(crate) async fn claim(store: &dyn ObjectStore, label: &str, id: Uuid, used: 
 
 /// Whether a prefix is this store's, for those who only read it.
 pub(crate) async fn compare(store: &dyn ObjectStore, label: &str, id: Uuid) -> Result<(), Error> {
-    match matches(store, label, &ObjectPath::from(NAME), id).await? {
-        true => Ok(()),
-        false => Err(Error::of_configuration(format!("{label} has no {NAME}"))),
+    match found(store, label, &ObjectPath::from(NAME), id).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::of_configuration(format!("{label} has no {NAME}"))),
     }
 }
 
-/// `false` if there is none.
-async fn matches(store: &dyn ObjectStore, label: &str, at: &ObjectPath, id: Uuid) -> Result<bool, Error> {
+/// Its version; `None` if there is none.
+async fn found(store: &dyn ObjectStore, label: &str, at: &ObjectPath, id: Uuid) -> Result<Option<u32>, Error> {
     let found = match store.get(at).await {
         Ok(found) => found.bytes().await.map_err(|e| of_start(label, e))?,
         Err(object_store::Error::NotFound { source, .. }) if !super::bucket::is_bucket_missing(&source.to_string()) => {
-            return Ok(false);
+            return Ok(None);
         }
         Err(e) => return Err(of_start(label, e)),
     };
@@ -74,13 +82,13 @@ async fn matches(store: &dyn ObjectStore, label: &str, at: &ObjectPath, id: Uuid
     };
     match found {
         Identity { format, .. } if format != FORMAT => refused(format!("{NAME} is of another program: {format:?}")),
-        Identity { version, .. } if version != VERSION => refused(format!(
-            "{NAME} has format version {version}, this program knows version {VERSION}: use a newer one"
+        Identity { version, .. } if !(OLDEST..=VERSION).contains(&version) => refused(format!(
+            "{NAME} has format version {version}, this program knows up to version {VERSION}: use a newer one"
         )),
         Identity { store, .. } if store != id => {
             refused(format!("it belongs to another installation ({store}; this one is {id}): use another prefix"))
         }
-        _ => Ok(true),
+        Identity { version, .. } => Ok(Some(version)),
     }
 }
 
@@ -120,6 +128,18 @@ mod tests {
         assert_eq!(claim(&store, "s3://media/a", ours, true).await.unwrap(), Conditional::Kept);
         let text = refused(&store, other, false).await;
         assert!(text.contains("another installation") && text.contains("s3://media/a"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_earlier_version_is_taken_over() {
+        let (store, id) = (InMemory::new(), Uuid::from_u128(1));
+        let body = serde_json::to_vec(&Identity { format: FORMAT.to_owned(), version: 1, store: id }).unwrap();
+        store.put(&ObjectPath::from(NAME), body.into()).await.unwrap();
+        compare(&store, "s3://media/a", id).await.unwrap();
+        assert!(refused(&store, Uuid::from_u128(2), false).await.contains("another installation"));
+        assert_eq!(claim(&store, "s3://media/a", id, true).await.unwrap(), Conditional::Kept);
+        let now = store.get(&ObjectPath::from(NAME)).await.unwrap().bytes().await.unwrap();
+        assert_eq!(serde_json::from_slice::<Identity>(&now).unwrap().version, VERSION);
     }
 
     #[tokio::test]

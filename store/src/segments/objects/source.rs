@@ -1,6 +1,7 @@
 //! An object as bytes that a walk can read and seek in, fetched block by block.
 
 use super::bucket::Objects;
+use crate::segments::Edition;
 use bytes::Bytes;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ const BLOCK: u64 = 1 << 20;
 /// See the module. Reading blocks: for threads that may.
 pub(crate) struct ObjectSource {
     objects: Arc<Objects>,
-    id: u64,
+    edition: Edition,
     len: u64,
     at: u64,
     block: Bytes,
@@ -20,8 +21,8 @@ pub(crate) struct ObjectSource {
 
 impl ObjectSource {
     /// Of a segment of `len` bytes.
-    pub(crate) fn new(objects: Arc<Objects>, id: u64, len: u64) -> ObjectSource {
-        ObjectSource { objects, id, len, at: 0, block: Bytes::new(), block_at: 0 }
+    pub(crate) fn new(objects: Arc<Objects>, edition: Edition, len: u64) -> ObjectSource {
+        ObjectSource { objects, edition, len, at: 0, block: Bytes::new(), block_at: 0 }
     }
 }
 
@@ -33,7 +34,7 @@ impl Read for ObjectSource {
         if self.at < self.block_at || self.at >= self.block_at + self.block.len() as u64 {
             let range = self.at..(self.at + BLOCK).min(self.len);
             self.block =
-                self.objects.handle().block_on(self.objects.range(self.id, range)).map_err(io::Error::other)?;
+                self.objects.handle().block_on(self.objects.range(self.edition, range)).map_err(io::Error::other)?;
             self.block_at = self.at;
             if self.block.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());

@@ -113,6 +113,11 @@ impl Spool {
         self.held().get(&id).map(|held| held.bytes)
     }
 
+    /// The file of a segment that it holds.
+    pub(crate) fn path_of(&self, id: u64) -> Option<PathBuf> {
+        self.len(id).map(|_| self.path(id))
+    }
+
     /// Writes a segment and syncs it. Blocks.
     pub(crate) fn write(&self, id: u64, parts: &[Bytes]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
