@@ -2,6 +2,8 @@
 //! too. Each test runs against both services of [`service`].
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stdout)]
 
+#[path = "bucket/check.rs"]
+mod check;
 mod common;
 #[path = "../store/tests/common/garage.rs"]
 mod garage;

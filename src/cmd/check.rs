@@ -24,8 +24,11 @@ pub(crate) fn run(options: CheckOptions) -> Result<(), Failure> {
     };
     let report = if options.repair {
         let mut said = |line: &str| say(&options, line);
-        let repair = if options.online { check::quarantine_online } else { check::repair };
-        let found = repair(&options.data, how, options.dry_run, now(), &mut said).map_err(failed)?;
+        let found = match options.online {
+            true => check::quarantine_online(&options.data, how, options.dry_run, now(), &mut said),
+            false => check::repair(&options.data, how, options.dry_run, now(), &mut said),
+        };
+        let found = found.map_err(failed)?;
         // What is left; the payloads were read just now.
         let after = looked_at(&options, false);
         match options.dry_run {
