@@ -2,9 +2,27 @@
 //!
 //! It bounds the commit queue too: every queued fragment holds its charge.
 
+use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use tokio::sync::Notify;
+
+/// What is known of the byte budget, of the process or of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BudgetFigures {
+    /// Its size.
+    pub limit_bytes: u64,
+    /// Bytes in memory that are not durable yet.
+    pub used_bytes: u64,
+    /// Of them, bytes of complete fragments, which come back with their commit.
+    pub committing_bytes: u64,
+    /// The most that it held since it was made.
+    pub high_bytes: u64,
+    /// Producers that wait for room now.
+    pub waiting: u64,
+    /// Groups of pictures that were dropped for want of room.
+    pub dropped_gops: u64,
+}
 
 /// What one frame costs beside its payload: its block head, its slices, its place in the live ring.
 pub(crate) const FRAME_OVERHEAD: u64 = 256;
@@ -18,15 +36,45 @@ struct Pool {
     used: AtomicU64,
     /// Of `used`, what is on its way to the disk and so will come back by itself.
     sealed: AtomicU64,
+    /// The most that `used` was.
+    high: AtomicU64,
+    /// Those that wait for room.
+    waiting: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Pool {
     fn new(limit: u64) -> Pool {
-        Pool { limit, used: AtomicU64::new(0), sealed: AtomicU64::new(0) }
+        Pool {
+            limit,
+            used: AtomicU64::new(0),
+            sealed: AtomicU64::new(0),
+            high: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
     }
-    fn take(&self, bytes: u64) -> bool {
+    fn figures(&self) -> BudgetFigures {
+        BudgetFigures {
+            limit_bytes: self.limit,
+            used_bytes: self.used.load(SeqCst),
+            committing_bytes: self.sealed.load(SeqCst),
+            high_bytes: self.high.load(SeqCst),
+            waiting: self.waiting.load(SeqCst),
+            dropped_gops: self.dropped.load(SeqCst),
+        }
+    }
+    /// Takes bytes; gives what is used then.
+    fn take(&self, bytes: u64) -> Option<u64> {
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.used.fetch_update(SeqCst, SeqCst, add).is_ok()
+        self.used.fetch_update(SeqCst, SeqCst, add).ok().map(|before| before + bytes)
+    }
+    /// So many bytes are used.
+    fn note(&self, used: u64) {
+        // Mostly there is nothing to write.
+        if used > self.high.load(SeqCst) {
+            self.high.fetch_max(used, SeqCst);
+        }
     }
     fn give(&self, bytes: u64) {
         self.used.fetch_sub(bytes, SeqCst);
@@ -69,6 +117,10 @@ impl Process {
     pub(crate) fn wake(&self) {
         self.freed.notify_waiters();
     }
+    /// The figures of all streams together.
+    pub(crate) fn figures(&self) -> BudgetFigures {
+        self.pool.figures()
+    }
 }
 
 impl Budget {
@@ -82,20 +134,38 @@ impl Budget {
         self.process.wake();
     }
 
+    /// The figures of the stream.
+    pub(crate) fn figures(&self) -> BudgetFigures {
+        self.stream.figures()
+    }
+
+    /// A group of pictures was dropped because there was no room.
+    pub(crate) fn dropped(&self) {
+        self.pools().iter().for_each(|pool| _ = pool.dropped.fetch_add(1, SeqCst));
+    }
+
+    fn pools(&self) -> [&Pool; 2] {
+        [&self.stream, &self.process.pool]
+    }
+
     /// Takes bytes if there is room.
     pub(crate) fn try_take(&self, bytes: u64) -> Option<Charge> {
-        if !self.stream.take(bytes) {
-            return None;
-        }
-        if !self.process.pool.take(bytes) {
+        let of_stream = self.stream.take(bytes)?;
+        let Some(of_all) = self.process.pool.take(bytes) else {
             self.stream.give(bytes);
             return None;
-        }
+        };
+        self.stream.note(of_stream);
+        self.process.pool.note(of_all);
         Some(Charge { budget: self.clone(), bytes, sealed: false })
     }
 
     /// Waits for room, as long as something is on its way to the disk. Cancel safe.
     pub(crate) async fn take(&self, bytes: u64) -> Option<Charge> {
+        if let Some(charge) = self.try_take(bytes) {
+            return Some(charge);
+        }
+        let _waiting = Waiting::new(self);
         loop {
             let freed = self.process.freed.notified();
             tokio::pin!(freed);
@@ -118,6 +188,22 @@ impl Budget {
             true => Room::Taken,
             false => Room::Never,
         }
+    }
+}
+
+/// One that waits for room, counted until it is dropped.
+struct Waiting<'a>(&'a Budget);
+
+impl<'a> Waiting<'a> {
+    fn new(budget: &'a Budget) -> Self {
+        budget.pools().iter().for_each(|pool| _ = pool.waiting.fetch_add(1, SeqCst));
+        Waiting(budget)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.pools().iter().for_each(|pool| _ = pool.waiting.fetch_sub(1, SeqCst));
     }
 }
 
@@ -151,7 +237,7 @@ impl Drop for Charge {
         if self.bytes == 0 {
             return;
         }
-        for pool in [&*self.budget.stream, &self.budget.process.pool] {
+        for pool in self.budget.pools() {
             // First `sealed`, so that it never exceeds `used`.
             if self.sealed {
                 pool.sealed.fetch_sub(self.bytes, SeqCst);
@@ -194,8 +280,36 @@ mod tests {
             async move { budget.take(20).await.is_some() }
         });
         tokio::task::yield_now().await;
+        let seen = |budget: &Budget| (budget.figures().waiting, budget.figures().committing_bytes);
+        assert_eq!((seen(&budget), process.figures().waiting), ((1, 90), 1));
         drop(held);
         assert!(waiting.await.unwrap());
         assert_eq!(budget.used(), 0);
+        assert_eq!((seen(&budget), process.figures().waiting), ((0, 0), 0));
+        // One that gives up waiting is not counted any more.
+        let mut held = budget.try_take(90).unwrap();
+        held.seal();
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(5), budget.take(20)).await.is_err());
+        assert_eq!(budget.figures().waiting, 0);
+    }
+
+    #[tokio::test]
+    async fn the_most_that_was_held_and_what_was_dropped_are_told() {
+        let process = Process::new(100);
+        let (a, b) = (process.stream(60), process.stream(70));
+        let held = a.try_take(50).unwrap();
+        assert!(b.try_take(60).is_none(), "of its own there would be room");
+        b.dropped();
+        drop(held);
+        drop(b.try_take(20).unwrap());
+        let high = |limit_bytes, high_bytes, dropped_gops| BudgetFigures {
+            limit_bytes,
+            high_bytes,
+            dropped_gops,
+            ..BudgetFigures::default()
+        };
+        assert_eq!(a.figures(), high(60, 50, 0));
+        assert_eq!(b.figures(), high(70, 20, 1), "what was refused does not count");
+        assert_eq!(process.figures(), high(100, 50, 1));
     }
 }

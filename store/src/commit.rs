@@ -15,11 +15,15 @@ use media::{Fragment, FragmentMeta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, oneshot};
 
+/// A group that is not durable after so long is told by `/readyz`.
+const LATE: Duration = Duration::from_secs(10);
+/// One that failed is told for so long: where nothing comes after it, nobody knows whether the next one would.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// Longest until an idle commit thread sees that it is to close a segment.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -57,12 +61,33 @@ pub(crate) struct Queue {
     sender: Mutex<Option<Sender<Work>>>,
     /// The segment that is to take no more records, if it is the one being written; 0: none.
     pub(crate) closing: Arc<AtomicU64>,
+    /// How commits go.
+    pub(crate) health: Arc<Mutex<Health>>,
+}
+
+/// How commits go.
+#[derive(Default)]
+pub(crate) struct Health {
+    /// Since when a group is being written to the disk.
+    since: Option<Instant>,
+    /// Why a group was not recorded, if that was not for want of room, and when; none once another one was.
+    failed: Option<(Instant, String)>,
 }
 
 impl Queue {
     pub(crate) fn new() -> (Arc<Queue>, Receiver<Work>) {
         let (sender, receiver) = channel();
-        (Arc::new(Queue { sender: Mutex::new(Some(sender)), closing: Arc::default() }), receiver)
+        let queue = Queue { sender: Mutex::new(Some(sender)), closing: Arc::default(), health: Arc::default() };
+        (Arc::new(queue), receiver)
+    }
+
+    /// Why what comes in is not made durable now, if that is the disk's doing.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+        let late = health.since.map(|since| since.elapsed()).filter(|age| *age > LATE);
+        let late = late.map(|age| format!("the disk has not taken a group for {} s", age.as_secs()));
+        let failed = health.failed.as_ref().filter(|(at, _)| at.elapsed() < REMEMBERED);
+        late.or_else(|| failed.map(|(_, why)| format!("the last group was not recorded: {why}")))
     }
 
     /// Hands work over; gives it back when the store is stopping.
@@ -90,6 +115,8 @@ pub(crate) struct Committer {
     pub(crate) unnoted: BTreeSet<u64>,
     /// See [`Queue::closing`].
     pub(crate) closing: Arc<AtomicU64>,
+    /// See [`Queue::health`].
+    pub(crate) health: Arc<Mutex<Health>>,
 }
 
 /// What makes a group that is on its shelf known: one catalog transaction, then those who wait for it.
@@ -129,7 +156,9 @@ impl Committer {
             match self.work.recv_timeout(LOOK) {
                 Ok(first) => {
                     let group = gather(&self.work, first, self.interval, self.group_bytes);
+                    self.health().since = Some(Instant::now());
                     self.commit(group);
+                    self.health().since = None;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -139,6 +168,10 @@ impl Committer {
         if !self.unnoted.is_empty() {
             self.commit(Vec::new());
         }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// So that a segment can be written anew of which something was deleted, also where nothing is recorded any more.
@@ -173,6 +206,7 @@ impl Committer {
                 faults::step("catalog.committed");
                 self.log.recorded();
                 self.unnoted.clear();
+                self.health().failed = None;
                 self.recorder.finish(kept, outcomes);
                 metrics::histogram!("vidicon_commit_seconds").record(started.elapsed().as_secs_f64());
                 metrics::counter!("vidicon_commits_total").increment(1);
@@ -196,6 +230,7 @@ impl Committer {
 
     /// The group is not recorded. Deletions are kept for the next one: their streams are gone already, so nobody can ask again.
     fn fail_all(&mut self, group: Vec<Work>, error: &Error) {
+        self.health().failed = (error.kind() != Kind::LimitExceeded).then(|| (Instant::now(), error.to_string()));
         for work in group {
             match work {
                 Work::Fragment(sealed) => sealed.fail(error),

@@ -54,11 +54,16 @@ impl Error {
     }
     /// What a failed write to the disk means.
     pub(crate) fn of_disk(error: std::io::Error) -> Self {
-        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        use std::io::ErrorKind::{FileTooLarge, NotFound, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let (kind, message) = match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => {
                 (Kind::LimitExceeded, "the disk is full: fragments are not recorded until there is room")
             }
+            ReadOnlyFilesystem => (
+                Kind::Unavailable,
+                "the file system of the segments is read-only: see to the disk, mount it for writing, and restart",
+            ),
+            NotFound => (Kind::Unavailable, "the folder of the segments was removed: put it back, and restart"),
             _ => (Kind::Unavailable, "the segment could not be written"),
         };
         Error::new(kind, message).with_source(error)

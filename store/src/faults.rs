@@ -53,7 +53,7 @@ pub const BUCKET_POINTS: &[&str] =
     &["object.put", "object.kept", "spool.write", "spool.synced", "spool.named", "spool.put", "spool.removed"];
 
 /// The environment variable that arms one point of a process: `point,pass,action`. At that pass (from 1 on) of the point, `die` ends
-/// the process by SIGABRT, `fail` makes the step fail with an I/O error, `full` as on a full disk.
+/// the process by SIGABRT, `fail` makes the step fail with an I/O error, `full` as on a full disk, `stall:MS` keeps it waiting so long.
 #[cfg(debug_assertions)]
 const VARIABLE: &str = "VIDICON_FAIL_POINT";
 
@@ -173,6 +173,11 @@ mod armed {
         let before = armed.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         match (before, armed.action.as_str()) {
             (Ok(1), "die") => std::process::abort(),
+            (Ok(1), action) if action.starts_with("stall:") => {
+                let ms = action["stall:".len()..].parse().unwrap_or(0);
+                std::thread::sleep(std::time::Duration::from_millis(ms));
+                Ok(())
+            }
             (Ok(1), "full") => Err(io::Error::new(io::ErrorKind::StorageFull, format!("injected at {point}"))),
             (Ok(1), _) => Err(io::Error::other(format!("injected at {point}"))),
             _ => Ok(()),

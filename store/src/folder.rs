@@ -37,11 +37,11 @@ pub(crate) struct Folder {
 impl Folder {
     /// Locks the folder, and makes the store in it if it is new or empty.
     pub(crate) fn open_or_create(root: &Path) -> Result<Folder, Error> {
-        let failed = |what: &str, e: io::Error| {
-            Error::new(Kind::Unavailable, format!("data folder {}: {what}", root.display())).with_source(e)
-        };
+        let failed = |what: &str, e: io::Error| unusable(root, what, e);
         let missing: Vec<&Path> = root.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
         DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| failed("it cannot be made", e))?;
+        // So that what stands in it is not taken for damaged, or for missing, where it only cannot be read.
+        std::fs::read_dir(root).map_err(|e| failed("it cannot be read", e))?;
         for made in &missing {
             // Its name in the folder above must outlast a power cut as well.
             sync_above(made).map_err(|e| failed("the folder above it cannot be synced", e))?;
@@ -127,9 +127,23 @@ impl Folder {
     }
 }
 
+/// The folder cannot be used. Where that is how the machine is set up, and not an accident, it is for the operator to mend.
+fn unusable(root: &Path, what: &str, e: io::Error) -> Error {
+    use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    let why = match e.kind() {
+        ReadOnlyFilesystem => {
+            "its file system is read-only: mount it for writing, or choose another folder with --data"
+        }
+        PermissionDenied => "this user has no right to it: give it the folder (chown), or choose another with --data",
+        AlreadyExists | NotADirectory => "a file stands in its way: choose another folder with --data",
+        _ => return Error::new(Kind::Unavailable, format!("data folder {}: {what}", root.display())).with_source(e),
+    };
+    Error::of_configuration(format!("data folder {}: {what}: {why}", root.display())).with_source(e)
+}
+
 fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join("lock");
-    let failed = |e| Error::new(Kind::Unavailable, format!("{} cannot be opened", path.display())).with_source(e);
+    let failed = |e| unusable(root, "its lock cannot be opened", e);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -148,7 +162,7 @@ fn read_format(root: &Path) -> Result<Option<Uuid>, Error> {
     match read {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => {
-            return Err(Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).with_source(e));
+            return Err(unusable(root, "its format file cannot be read", e));
         }
         Ok(_) => {}
     }
@@ -211,6 +225,30 @@ mod tests {
         assert_eq!(std::fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(std::fs::metadata(root.join("format")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(root.join("segments")).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn says_what_the_operator_can_do() {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
+        let said = |kind: io::ErrorKind| {
+            let error = unusable(Path::new("/data"), "its lock cannot be opened", kind.into());
+            (error.is_configuration(), error.to_string())
+        };
+        let (configured, line) = said(ReadOnlyFilesystem);
+        assert!(
+            configured && line.starts_with("data folder /data: its lock cannot be opened: its file system"),
+            "{line}"
+        );
+        assert!(said(PermissionDenied).0 && said(PermissionDenied).1.contains("chown"));
+        assert!(!said(StorageFull).0, "that may pass");
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for root in [file.clone(), file.join("below")] {
+            let error = Folder::open_or_create(&root).unwrap_err();
+            assert!(error.is_configuration() && error.to_string().contains("a file stands in its way"), "{error}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Following a stream frame by frame while it is live.
 //!
 //! All followers of a stream read one ring of frames. The ring always holds the whole open fragment (its bytes are within the
-//! byte budget), for those that begin to follow, and, up to a bound, what came before and a follower has not read yet. A follower that
-//! the ring has overtaken skips to the newest key frame.
+//! byte budget), for those that begin to follow, and, up to a bound, what came before and a follower has not read yet. All rings together
+//! have a bound for that, too ([`Rings`]). A follower that the ring has overtaken skips to the newest key frame.
 
 use media::{FragmentNumber, Frame, Header, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -13,6 +14,10 @@ use tokio::sync::Notify;
 const RING_BYTES: usize = 8 << 20;
 /// … and so many frames.
 const RING_FRAMES: usize = 2048;
+/// … and so many bytes of all streams together.
+pub(crate) const ALL_RINGS_BYTES: usize = 64 << 20;
+/// What a frame takes beside its bytes.
+const FRAME_BYTES: usize = crate::budget::FRAME_OVERHEAD as usize;
 
 /// The fragment that a live frame belongs to.
 #[derive(Debug)]
@@ -85,6 +90,26 @@ impl Drop for Follower {
     }
 }
 
+/// What the rings of all streams hold of fragments that are not open any more, so that the byte budget may not count it.
+#[derive(Debug)]
+pub(crate) struct Rings {
+    bytes: AtomicUsize,
+    limit: usize,
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        Rings { bytes: AtomicUsize::new(0), limit: ALL_RINGS_BYTES }
+    }
+}
+
+impl Rings {
+    /// Bytes that they hold.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+}
+
 /// The live side of a stream: one ring, any number of followers.
 #[derive(Default)]
 pub(crate) struct Hub {
@@ -94,8 +119,13 @@ pub(crate) struct Hub {
 
 #[derive(Default)]
 struct Ring {
+    all: Arc<Rings>,
     frames: VecDeque<Arc<LiveFrame>>,
     bytes: usize,
+    /// Of them, bytes of the open fragment.
+    open_bytes: usize,
+    /// What is counted in `all`.
+    counted: usize,
     /// Sequence number of the first frame in `frames`.
     first: u64,
     /// Sequence number of the next frame to give, by follower.
@@ -111,6 +141,13 @@ struct Ring {
 }
 
 impl Hub {
+    /// One whose ring is bounded with these.
+    pub(crate) fn new(all: Arc<Rings>) -> Hub {
+        let mut ring = Ring::default();
+        ring.all = all;
+        Hub { ring: Mutex::new(ring), more: Notify::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Ring> {
         // The ring is consistent between statements, so a panic elsewhere does not spoil it.
         self.ring.lock().unwrap_or_else(|e| e.into_inner())
@@ -132,6 +169,7 @@ impl Hub {
         ring.newest = Some(fragment.number);
         ring.newest_start = ring.end();
         ring.open = true;
+        ring.open_bytes = 0;
         ring.trim();
     }
 
@@ -142,7 +180,8 @@ impl Hub {
             if ring.newest != Some(frame.fragment.number) || ring.closed {
                 return;
             }
-            ring.bytes += frame.frame.data.len();
+            ring.bytes += cost(&frame);
+            ring.open_bytes += cost(&frame);
             ring.frames.push_back(Arc::new(frame));
             ring.trim();
         }
@@ -154,6 +193,7 @@ impl Hub {
         let mut ring = self.lock();
         if ring.newest == Some(number) {
             ring.open = false;
+            ring.open_bytes = 0;
             ring.trim();
         }
     }
@@ -187,17 +227,52 @@ impl Ring {
     }
 
     /// Drops the oldest frames: those that no follower needs, be it one that comes while a fragment is open, and over the bounds any
-    /// that are not of the newest fragment.
+    /// that are not of the newest fragment; where all rings together hold too much, that one too, as a whole, once it is not open.
     fn trim(&mut self) {
         let kept = if self.open { self.newest_start } else { self.end() };
         let needed = self.followers.values().copied().min().unwrap_or(u64::MAX).min(kept);
-        let is_full = |ring: &Ring| ring.bytes > RING_BYTES || ring.frames.len() > RING_FRAMES;
-        while self.first < needed || self.first < self.newest_start && is_full(self) {
-            let Some(frame) = self.frames.pop_front() else { break };
-            self.bytes -= frame.frame.data.len();
-            self.first += 1;
+        self.count();
+        while self.first < needed || self.first < self.newest_start && self.is_full() {
+            if !self.drop_first() {
+                break;
+            }
+        }
+        if !self.open && self.all.bytes() > self.all.limit {
+            while self.drop_first() {}
         }
     }
+
+    fn drop_first(&mut self) -> bool {
+        let Some(frame) = self.frames.pop_front() else { return false };
+        self.bytes -= cost(&frame);
+        self.first += 1;
+        self.count();
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > RING_BYTES || self.frames.len() > RING_FRAMES || self.all.bytes() > self.all.limit
+    }
+
+    /// Says what it holds now beside the open fragment.
+    fn count(&mut self) {
+        let now = self.bytes - self.open_bytes;
+        match now.checked_sub(self.counted) {
+            Some(more) => self.all.bytes.fetch_add(more, Relaxed),
+            None => self.all.bytes.fetch_sub(self.counted - now, Relaxed),
+        };
+        self.counted = now;
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.all.bytes.fetch_sub(self.counted, Relaxed);
+    }
+}
+
+fn cost(frame: &LiveFrame) -> usize {
+    frame.frame.data.len() + FRAME_BYTES
 }
 
 #[cfg(test)]
@@ -223,7 +298,7 @@ mod tests {
 
     fn held(hub: &Hub) -> (usize, usize) {
         let ring = hub.lock();
-        (ring.frames.len(), ring.bytes / 5)
+        (ring.frames.len(), ring.bytes / (5 + FRAME_BYTES))
     }
 
     async fn next(follower: &mut Follower) -> (u64, u32) {
@@ -270,5 +345,40 @@ mod tests {
         drop(late);
         hub.end(three.number);
         assert_eq!(held(&hub), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn all_rings_together_are_bounded_for_followers_that_do_not_read() {
+        let each = 5 + FRAME_BYTES;
+        let all = Arc::new(Rings { bytes: AtomicUsize::new(0), limit: 10 * each });
+        let hubs: Vec<_> = (0..4).map(|_| Arc::new(Hub::new(all.clone()))).collect();
+        let mut slow: Vec<_> = hubs.iter().map(|hub| hub.follow()).collect();
+        let one = fragment(1);
+        for hub in &hubs {
+            hub.begin(&one);
+            push(hub, &one, 0..4);
+        }
+        assert_eq!(all.bytes(), 0, "of open fragments the byte budget knows");
+        hubs.iter().for_each(|hub| hub.end(one.number));
+        assert_eq!(
+            hubs.iter().map(|hub| held(hub).0).collect::<Vec<_>>(),
+            [4, 4, 0, 0],
+            "the last that ended gave way"
+        );
+        assert_eq!(all.bytes(), 8 * each);
+        // The next fragment is there from its key frame on, and nothing of the one before it where there was no room.
+        let two = fragment(2);
+        hubs[3].begin(&two);
+        push(&hubs[3], &two, 0..3);
+        assert!(matches!(slow[3].next().await, Some(Followed::Skipped(4))));
+        assert_eq!(next(&mut slow[3]).await, (2, 0));
+        // Who reads makes room.
+        for index in 0..4 {
+            assert_eq!(next(&mut slow[0]).await, (1, index));
+        }
+        hubs[0].begin(&two);
+        assert_eq!(all.bytes(), 4 * each);
+        drop((slow, hubs));
+        assert_eq!(all.bytes(), 0);
     }
 }

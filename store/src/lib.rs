@@ -26,6 +26,7 @@ mod fault_tests;
 mod faults;
 mod folder;
 pub mod follow;
+pub mod footprint;
 pub mod holds;
 mod memory;
 pub mod notifications;
@@ -58,6 +59,7 @@ mod verbatim;
 mod weeks_tests;
 mod writer;
 
+pub use budget::BudgetFigures;
 pub use error::{Error, Kind};
 #[doc(hidden)]
 pub use faults::{BUCKET_POINTS as BUCKET_FAIL_POINTS, POINTS as FAIL_POINTS};

@@ -4,7 +4,7 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, streams};
 use crate::commit::{Queue, Sealed, Work};
 use crate::deletion::Deletions;
-use crate::follow::{Hub, LiveFragment};
+use crate::follow::{Hub, LiveFragment, Rings};
 use crate::holds::Holds;
 use crate::memory::{Key, Memory, Recorded, Sent};
 use crate::notifications::Notify;
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) reader: Reader,
     pub(crate) tail: Tail,
+    pub(crate) rings: Arc<Rings>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) stopping: AtomicBool,
     pub(crate) deletions: Deletions,
@@ -122,9 +123,9 @@ impl StreamState {
         Arc::new(StreamState {
             retention_hours: RwLock::new(info.retention_hours),
             info,
+            hub: Arc::new(Hub::new(shared.rings.clone())),
             shared,
             budget,
-            hub: Arc::default(),
             newest: watch::Sender::new(newest),
             begun: watch::Sender::new(None),
             account,
@@ -405,6 +406,7 @@ impl StreamState {
     /// A group of pictures was dropped because the budget was full.
     pub(crate) fn dropped_gop(&self) {
         metrics::counter!("vidicon_dropped_gops_total", "stream" => self.name().to_string()).increment(1);
+        self.budget.dropped();
         self.lock().stats.dropped_gops += 1;
     }
 

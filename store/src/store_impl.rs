@@ -149,7 +149,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) notices: broadcast::Sender<Notice>,
-    budget: Arc<Process>,
+    pub(crate) budget: Arc<Process>,
     secret: [u8; 32],
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -217,9 +217,12 @@ impl Store {
         }
     }
 
-    /// Why what comes in is not made durable now, if it is the bucket's doing; `None` where segments lie in a folder.
+    /// Why what comes in is not made durable now, if it is the disk's doing or the bucket's.
     pub fn storage_problem(&self) -> Option<String> {
-        self.inner.shared.reader.objects().and_then(|objects| objects.problem())
+        match self.inner.shared.reader.objects() {
+            Some(objects) => objects.problem(),
+            None => self.inner.shared.queue.problem(),
+        }
     }
 
     /// The time now by the store's clock.
@@ -402,7 +405,7 @@ impl Store {
         let found = self.inner.streams.read().unwrap_or_else(|e| e.into_inner()).get(name).cloned();
         found.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no stream {name}")))
     }
-    fn states(&self) -> Vec<Arc<StreamState>> {
+    pub(crate) fn states(&self) -> Vec<Arc<StreamState>> {
         self.inner.streams.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect()
     }
 }
@@ -499,6 +502,7 @@ impl Opened {
                     group_bytes: config.commit_bytes,
                     unnoted,
                     closing: queue.closing.clone(),
+                    health: queue.health.clone(),
                 };
                 committer.start(folder.clone())?
             }
@@ -538,6 +542,7 @@ impl Opened {
             catalog,
             reader,
             tail,
+            rings: Arc::default(),
             queue,
             stopping,
             deletions,

@@ -67,6 +67,11 @@ impl Tail {
         self.held.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// The most that it may hold.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Bytes that it holds.
     pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes

@@ -27,11 +27,10 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Media on its way to clients, in KiB: all of it, and the part of those who come by playback tokens.
+/// Media on its way to clients, in KiB: as much as the byte budget of what comes in, within these. A fourth of it is for those who
+/// come by playback tokens; half is for bodies without a known end, whose clients may hold theirs for as long as they read slowly.
+const LEAST_KIB: usize = 16 << 10;
 const MOST_KIB: usize = 512 << 10;
-const MOST_BY_TOKEN_KIB: usize = 128 << 10;
-/// The part of bodies without a known end, whose clients may hold theirs for as long as they read slowly.
-const MOST_ENDLESS_KIB: usize = 256 << 10;
 /// The most bytes that are given to a connection at a time. A client that takes so much in time is one that still reads.
 pub(crate) const LONGEST_PIECE: usize = 256 << 10;
 
@@ -116,11 +115,23 @@ pub(crate) struct Sending {
 
 impl Default for Sending {
     fn default() -> Self {
-        Self::new(MOST_KIB, MOST_BY_TOKEN_KIB, MOST_ENDLESS_KIB)
+        Self::within(u64::MAX)
     }
 }
 
 impl Sending {
+    /// Beside a byte budget of so many bytes.
+    pub(crate) fn within(budget_bytes: u64) -> Self {
+        let kib = usize::try_from(budget_bytes / 1024).unwrap_or(MOST_KIB).clamp(LEAST_KIB, MOST_KIB);
+        Self::new(kib, kib / 4, kib / 2)
+    }
+
+    /// Bytes that bodies hold or have asked for, and the most that they may.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let held_kib = self.all.kib - self.all.free.available_permits();
+        (held_kib as u64 * 1024, self.all.kib as u64 * 1024)
+    }
+
     fn new(kib: usize, by_token_kib: usize, endless_kib: usize) -> Self {
         Sending {
             all: Bound::new(kib),
@@ -302,12 +313,14 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_bounded_together_and_stalled_ones_end() {
         let sending = Sending::new(120, 40, 60);
+        assert_eq!(sending.bytes(), (0, 120 << 10));
         let busy = |bytes, of: &Principal| sending.room(bytes, of).map_err(|e| (e.status.as_u16(), e.code)).err();
         let (refused, token) = (Some((503, "busy")), token());
         let part = || Bytes::from(vec![0; 20 << 10]);
         let two = || [part(), part()].into_iter().collect::<Chunks>();
         let room = sending.room(40 << 10, &token).unwrap();
         assert_eq!((busy(1, &token), busy(60 << 10, &ROOT)), (refused, None));
+        assert_eq!(sending.bytes().0, 40 << 10);
         let mut read = sending.answer("video/mp4", two(), room).into_body();
         let left_lying = sending.answer("video/mp4", two(), sending.room(60 << 10, &ROOT).unwrap()).into_body();
         assert_eq!((busy(1, &ROOT), busy(20 << 10, &key("a"))), (refused, None), "a key has no more than half");
@@ -329,6 +342,14 @@ mod tests {
         assert_eq!(busy(1 << 40, &token), None, "a giant goes alone");
         sending.end_stalled(Instant::now());
         assert!(sending.bodies.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_goes_out_is_bounded_by_what_may_come_in() {
+        let most = |budget| Sending::within(budget).bytes().1;
+        assert_eq!([most(0), most(64 << 20), most(u64::MAX)], [16 << 20, 64 << 20, 512 << 20]);
+        let small = Sending::within(64 << 20);
+        assert_eq!((small.by_token.kib, small.endless.kib, small.of_keys.kib), (16 << 10, 32 << 10, 32 << 10));
     }
 
     #[tokio::test]

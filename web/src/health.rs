@@ -1,6 +1,6 @@
 //! `/healthz` (the process answers), `/readyz` (the store answers), `/metrics`, `/v1/server`.
 
-use crate::{auth::Caller, error::Error, state::Shared};
+use crate::{auth::Caller, error::Error, footprint, state::Shared};
 use axum::{
     Json,
     extract::State,
@@ -28,7 +28,9 @@ pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static 
 
 /// Prometheus text.
 pub(crate) async fn metrics(caller: Caller) -> Result<Response, Error> {
-    let text = caller.server()?.metrics.render();
+    let app = caller.server()?;
+    let mut text = app.metrics.render();
+    footprint::write(&app.store.footprint(footprint::STREAMS), caller.shared.sending.bytes(), &mut text);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

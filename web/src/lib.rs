@@ -17,6 +17,7 @@ mod direct_body;
 mod error;
 mod events;
 mod extract;
+mod footprint;
 mod health;
 mod hls;
 mod holds;

@@ -56,6 +56,7 @@ impl Shared {
         let aws = Surface::open(&app)?;
         let put_media = Sessions::new(app.putmedia.clone());
         let started_at = app.store.now();
+        let sending = Sending::within(app.store.footprint(0).budget.limit_bytes);
         let devices = Devices::open(&app.store, asks).await?;
         Ok(Arc::new(Shared {
             devices,
@@ -64,7 +65,7 @@ impl Shared {
             aws,
             put_media,
             hls: hls::Shared::default(),
-            sending: Sending::default(),
+            sending,
             viewers: Viewers::default(),
             page: Page::open(),
             edits: Semaphore::new(1),

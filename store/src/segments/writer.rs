@@ -14,7 +14,7 @@ use media::{Fragment, HeaderId, UnixMillis};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -187,6 +187,11 @@ impl LogWriter {
             Err(append::Failure::Disk(error)) => return Err(Failure::Sync(error)),
         }
         self.faults.check("segment.sync").and_then(|()| active.tail.file().sync_data()).map_err(Failure::Sync)?;
+        // What nobody can open again is not kept, however well it was synced.
+        let named = active.tail.file().metadata().map_err(Failure::Sync)?.nlink() > 0;
+        if !named {
+            return Err(Failure::Sync(io::Error::new(io::ErrorKind::NotFound, "its file was removed")));
+        }
         active.end = plan.end;
         active.deletions |= group.iter().any(|item| !matches!(item, Item::Fragment { .. }));
         active.described.streams.extend(plan.described.streams);
