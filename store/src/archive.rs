@@ -82,7 +82,7 @@ impl Source for ArchivedStream {
         let mut left = TRIES;
         let (meta, mut cluster) = loop {
             let (meta, place) = self.archive.read(move |c| fragments::located(c, id, number)).await?;
-            match self.archive.reader.payload(self.name.as_str(), id, &meta, place).await {
+            match self.archive.reader.payload(self.name.as_str(), id, &meta, place, None).await {
                 Ok(cluster) => break (meta, cluster),
                 // A server may be putting a segment that it wrote anew in its place.
                 Err(e) if left > 0 && matches!(e.kind(), Kind::Corrupt | Kind::NotFound | Kind::Unavailable) => {

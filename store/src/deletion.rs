@@ -1,7 +1,7 @@
 //! Deleting a range of producer time from a stream.
 
 use crate::catalog::ranges;
-use crate::commit::{RangeDeletion, Work};
+use crate::commit::RangeDeletion;
 use crate::state::StreamState;
 use crate::{Deleted, Error, Kind, Range, faults, holds};
 use std::collections::BTreeSet;
@@ -70,8 +70,7 @@ pub(crate) async fn delete_range(stream: Arc<StreamState>, range: Range) -> Resu
 async fn run(stream: &Arc<StreamState>, id: i64, range: Range) -> Result<Deleted, Error> {
     let (done, answer) = oneshot::channel();
     let stopped = || Error::new(Kind::Unavailable, "the store is stopping");
-    let work = Work::DeletedRange(RangeDeletion { stream: stream.clone(), id, range, done });
-    stream.shared.queue.push(work).map_err(|_| stopped())?;
+    stream.push_deletion(RangeDeletion { stream: stream.clone(), id, range, done })?;
     answer.await.map_err(|_| stopped())??;
     faults::step("range.noted");
     let mut all = Deleted::default();

@@ -80,7 +80,8 @@ impl Holds {
     }
 }
 
-fn overlap(a: Range, b: Range) -> bool {
+/// Whether two ranges have an instant in common.
+pub(crate) fn overlap(a: Range, b: Range) -> bool {
     a.from < b.to && a.to > b.from
 }
 

@@ -11,6 +11,7 @@
 #[cfg(test)]
 extern crate self as store;
 
+mod ahead;
 pub mod archive;
 mod budget;
 mod catalog;

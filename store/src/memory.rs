@@ -3,7 +3,7 @@
 //! What belongs here: the figures of the newest fragments, who waits for a commit, and whether a fragment was sent before. What does
 //! not: their bytes ([`crate::tail`]), open fragments and numbers ([`crate::state`]), and locks.
 
-use crate::{Durable, Error, Kind};
+use crate::{Durable, Error, Kind, Range};
 use media::{FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use std::collections::{HashMap, HashSet, VecDeque};
 use tokio::sync::oneshot;
@@ -54,6 +54,8 @@ pub(crate) type Waiters = Vec<oneshot::Sender<Result<FragmentMeta, Error>>>;
 
 struct InFlight {
     key: Key,
+    /// Of producer time.
+    range: Range,
     waiters: Waiters,
 }
 
@@ -93,13 +95,19 @@ impl Memory {
     /// A fragment is complete and on its way to the disk.
     pub(crate) fn sealed(&mut self, meta: &FragmentMeta) {
         let key = Key::of(meta);
-        self.in_flight.insert(meta.number, InFlight { key, waiters: Vec::new() });
+        let range = Range { from: meta.producer_start, to: meta.producer_end() };
+        self.in_flight.insert(meta.number, InFlight { key, range, waiters: Vec::new() });
         self.by_key.entry(key).or_insert(meta.number);
+    }
+
+    /// The producer times of complete fragments that are not durable yet.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = Range> {
+        self.in_flight.values().map(|of| of.range)
     }
 
     /// A fragment is no longer in flight: who else waits for it.
     pub(crate) fn settle(&mut self, number: FragmentNumber) -> Waiters {
-        let Some(InFlight { key, waiters }) = self.in_flight.remove(&number) else { return Vec::new() };
+        let Some(InFlight { key, waiters, .. }) = self.in_flight.remove(&number) else { return Vec::new() };
         if self.by_key.get(&key) == Some(&number) {
             self.by_key.remove(&key);
         }

@@ -137,9 +137,16 @@ impl Feed {
 
     fn group(&mut self, work: Vec<Work>) -> Option<Group> {
         let unnoted = std::mem::take(&mut *self.unnoted.lock().unwrap_or_else(|e| e.into_inner()));
-        let work = kept(work, &unnoted);
+        let mut work = kept(work, &unnoted);
         if work.is_empty() {
             return None;
+        }
+        // So that the fragments of one stream come with one request; their order in it stays, and so does what deletions stand behind.
+        for some in work.split_mut(|work| !matches!(work, Work::Fragment(_))) {
+            some.sort_by_key(|work| match work {
+                Work::Fragment(sealed) => sealed.stream.id(),
+                Work::Deleted(..) | Work::DeletedRange(_) => 0,
+            });
         }
         let (id, now) = (self.next_id, (self.clock)());
         self.next_id += 1;

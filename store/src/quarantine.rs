@@ -17,7 +17,7 @@ pub(crate) async fn confirm(
     first: Error,
 ) -> Result<Bytes, Error> {
     let (shared, name, id) = (&state.shared, state.name().as_str(), state.id());
-    let error = match shared.reader.payload(name, id, meta, at).await {
+    let error = match shared.reader.payload(name, id, meta, at, None).await {
         Ok(payload) => {
             tracing::warn!(stream = name, number = %meta.number, %first, "a fragment that seemed damaged is whole at the second look");
             return Ok(payload);

@@ -1,11 +1,12 @@
 //! The state of one stream in memory: its numbers, the order of its open fragments, its figures.
 
+use crate::ahead::Ahead;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, streams};
-use crate::commit::{Queue, Sealed, Work};
+use crate::commit::{Queue, RangeDeletion, Sealed, Work};
 use crate::deletion::Deletions;
 use crate::follow::{Hub, LiveFragment, Rings};
-use crate::holds::Holds;
+use crate::holds::{Holds, overlap};
 use crate::memory::{Key, Memory, Recorded, Sent};
 use crate::notifications::Notify;
 use crate::order::Order;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) catalog: Catalog,
     pub(crate) reader: Reader,
+    /// Of a bucket.
+    pub(crate) ahead: Option<Arc<Ahead>>,
     pub(crate) tail: Tail,
     pub(crate) rings: Arc<Rings>,
     pub(crate) queue: Arc<Queue>,
@@ -355,6 +358,26 @@ impl StreamState {
             tracing::warn!(stream = %self.name(), fragments = given_up, "what is open too long was given up for newer fragments");
         }
         self.flush(inner);
+    }
+
+    /// Hands a deletion to the commit thread, behind all fragments that were handed over before. `Conflict` where one that is not durable yet
+    /// would go with it, and a legal hold keeps it: the catalog does not know of those.
+    pub(crate) fn push_deletion(&self, deletion: RangeDeletion) -> Result<(), Error> {
+        let held: Vec<_> = self.holds().held.iter().map(|hold| hold.range()).collect();
+        // Under the lock, so that no fragment comes in between.
+        let inner = self.lock();
+        let range = deletion.range;
+        let is_held = |of: Range| overlap(of, range) && held.iter().any(|held| overlap(of, *held));
+        if inner.memory.in_flight().any(is_held) {
+            let message = format!(
+                "stream {}: a fragment on its way to the disk reaches into the range and into a legal hold",
+                self.name()
+            );
+            return Err(Error::new(Kind::Conflict, message));
+        }
+        let pushed = self.shared.queue.push(Work::DeletedRange(deletion));
+        drop(inner);
+        pushed.map_err(|_| Error::new(Kind::Unavailable, "the store is stopping"))
     }
 
     fn flush(&self, mut inner: MutexGuard<'_, Inner>) {

@@ -1,5 +1,6 @@
 //! The store's public face.
 
+use crate::ahead::Ahead;
 use crate::budget::Process;
 use crate::catalog::{Catalog, fragments, holds, ranges, schema, segments, streams};
 use crate::commit::{Committer, Queue, Recorder, Work};
@@ -39,6 +40,9 @@ use tracing::Instrument;
 
 /// Notices that a slow listener can be behind before it misses some.
 const NOTICES: usize = 1024;
+
+/// What is read ahead from a bucket is at most such a part of the byte budget, beside it.
+const READ_AHEAD: u64 = 8;
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -223,6 +227,12 @@ impl Store {
             Some(objects) => objects.problem(),
             None => self.inner.shared.queue.problem(),
         }
+    }
+
+    /// Bytes that are read ahead from a bucket, or on their way; `0` where segments lie in a folder. For tests.
+    #[doc(hidden)]
+    pub fn read_ahead_bytes(&self) -> u64 {
+        self.inner.shared.ahead.as_ref().map_or(0, |ahead| ahead.bytes())
     }
 
     /// The time now by the store's clock.
@@ -529,6 +539,7 @@ impl Opened {
             }
         };
         let reader = Reader::new(folder.shelf())?;
+        let ahead = reader.objects().map(|objects| Ahead::new(objects.clone(), config.budget_bytes / READ_AHEAD));
         let budget = Process::new(config.budget_bytes);
         let streams: Arc<Streams> = Arc::new(RwLock::default());
         let shelf = folder.shelf().clone();
@@ -541,6 +552,7 @@ impl Opened {
             clock,
             catalog,
             reader,
+            ahead,
             tail,
             rings: Arc::default(),
             queue,

@@ -1,5 +1,7 @@
 //! One stream: its writer, its readers, its figures.
 
+use crate::ahead::Reading;
+use crate::catalog::fragments::Located;
 use crate::catalog::{fragments, listing, streams};
 use crate::quota::{StreamQuota, StreamUsage};
 use crate::state::StreamState;
@@ -88,6 +90,8 @@ pub struct Span {
 #[derive(Clone)]
 pub struct Stream {
     pub(crate) state: Arc<StreamState>,
+    /// Where its segments lie in a bucket: what it reads is read ahead.
+    reading: Option<Arc<Reading>>,
 }
 
 impl Range {
@@ -166,7 +170,8 @@ pub struct Deleted {
 
 impl Stream {
     pub(crate) fn new(state: Arc<StreamState>) -> Stream {
-        Stream { state }
+        let reading = state.shared.ahead.as_ref().map(|ahead| ahead.reader());
+        Stream { state, reading }
     }
     /// What the catalog says of it.
     pub fn info(&self) -> StreamInfo {
@@ -306,10 +311,17 @@ impl Stream {
         };
         let (meta, mut place) = row().await?;
         let header = self.header(meta.header).await?;
+        let mut ahead = match &self.reading {
+            Some(reading) => {
+                let row = Located { meta: meta.clone(), place: place.0, generation: place.1 };
+                reading.take(&shared.catalog, id, &row).await
+            }
+            None => None,
+        };
         let mut waited = 0;
         let mut cluster = loop {
             let moving = shared.moving.load(Ordering::SeqCst) == place.0.segment;
-            let error = match shared.reader.payload(self.state.name().as_str(), id, &meta, place).await {
+            let error = match shared.reader.payload(self.state.name().as_str(), id, &meta, place, ahead.take()).await {
                 Ok(cluster) => break cluster,
                 Err(error) => error,
             };

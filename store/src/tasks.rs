@@ -137,6 +137,10 @@ fn refresh(shared: &Shared, streams: &Streams, segments: &AtomicU64) {
             .set(usage.quota_bytes.unwrap_or(0) as f64);
         metrics::gauge!("vidicon_queue_bytes", "stream" => name).set(stream.budget.used() as f64);
     }
+    if let Some(ahead) = &shared.ahead {
+        ahead.tidy(std::time::Instant::now());
+        metrics::gauge!("vidicon_read_ahead_bytes").set(ahead.bytes() as f64);
+    }
     metrics::gauge!("vidicon_tail_bytes").set(shared.tail.bytes() as f64);
     shared.usage.look();
     let usage = shared.usage.figures();

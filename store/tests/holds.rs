@@ -131,3 +131,27 @@ async fn what_is_held_outlives_retention_quotas_deletions_and_the_catalog() {
     let report = check(dir.path(), CheckOptions::default()).unwrap();
     assert!(report.is_clean(), "{report}");
 }
+
+#[tokio::test]
+async fn a_deletion_takes_nothing_that_is_held_and_on_its_way_to_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let slowly = store::Config { commit_interval_ms: 400, ..config(dir.path()) };
+    let store = Store::open(slowly, system_clock()).await.unwrap();
+    let stream = store.create_stream(&name("gate"), None).await.unwrap();
+    let mut writer = stream.writer();
+    let range = |from: i64, to: i64| store::Range { from: UnixMillis(T0 + from), to: UnixMillis(T0 + to) };
+    stream.place_hold(hold("case", 900, 5000)).await.unwrap();
+    // From 0 to 1000: it reaches into what is held, and the catalog does not know of it yet.
+    let edge = seal(&mut writer, fragment(&header(1280), T0, 10, 300, None)).await.1;
+    let error = stream.delete_range(range(0, 100)).await.unwrap_err();
+    assert!(error.kind() == Kind::Conflict && error.to_string().contains("on its way"), "{error}");
+    let kept = edge.wait().await.unwrap();
+    // One on its way that nothing holds goes.
+    let gone = seal(&mut writer, fragment(&header(1280), T0 + 9000, 10, 300, None)).await.1;
+    assert_eq!(stream.delete_range(range(9000, 9100)).await.unwrap().fragments, 1);
+    gone.wait().await.unwrap();
+    let error = stream.delete_range(range(0, 100)).await.unwrap_err();
+    assert!(error.kind() == Kind::Conflict && error.to_string().contains("case"), "{error}");
+    assert_eq!(stream.fragments(range(0, 99_999), store::Position::Start, 9).await.unwrap(), [kept]);
+    store.stop().await.unwrap();
+}

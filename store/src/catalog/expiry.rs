@@ -5,8 +5,11 @@ use super::segments::{Gone, RECORD_BYTES};
 use super::{db, notifications, segments, streams};
 use crate::{Error, faults};
 use media::UnixMillis;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
+
+/// A server's clock that says less than this (2020-01-01) is not set yet: a board without a battery starts in 1970.
+const UNSET: i64 = 1_577_836_800_000;
 
 /// What one look for expired fragments found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +24,33 @@ pub(crate) enum Due {
 
 /// Looks at the next batch of fragments of a stream behind the counter `after` (0: from the oldest) for those that expired.
 ///
+/// One that is stamped before any of this program ran, by a clock that was not set yet, was recorded before the next segment whose time is
+/// plausible was made, and is taken for as old as that; where there is none, it waits for what comes behind it.
+///
 /// The order is that of the counters, because the server's clock may have stepped while it stamped: nothing goes from the first
 /// fragment on whose stamp is plausible and not due (`cutoff` to `now`); one that is stamped in the future is as old as the
 /// fragments around it, so it goes with an expired one behind it.
 pub(crate) fn due(c: &Connection, stream: u64, after: u64, cutoff: UnixMillis, now: UnixMillis) -> Result<Due, Error> {
     let mut statement = c
         .prepare_cached(
-            "SELECT counter, server_start FROM fragments WHERE stream = ?1 AND counter > ?2 ORDER BY counter LIMIT ?3",
+            "SELECT counter, server_start, segment FROM fragments WHERE stream = ?1 AND counter > ?2 ORDER BY counter LIMIT ?3",
         )
         .map_err(db)?;
     let mut rows = statement.query(params![stream, after, BATCH as i64]).map_err(db)?;
     let (mut found, mut last, mut seen) = (Due::None, after, 0);
+    let mut behind: Option<(u64, (u64, i64))> = None;
     while let Some(row) = rows.next().map_err(db)? {
-        let at: i64 = row.get(1).map_err(db)?;
+        let mut at: i64 = row.get(1).map_err(db)?;
+        if at < UNSET && now.0 >= UNSET {
+            let segment: u64 = row.get(2).map_err(db)?;
+            let next = match behind {
+                // The one behind an earlier segment is the one behind this, too.
+                Some((from, next)) if from <= segment && segment < next.0 => next,
+                _ => made_after(c, segment)?,
+            };
+            behind = Some((segment, next));
+            at = next.1;
+        }
         if (cutoff.0..=now.0).contains(&at) {
             return Ok(found);
         }
@@ -44,6 +61,15 @@ pub(crate) fn due(c: &Connection, stream: u64, after: u64, cutoff: UnixMillis, n
         }
     }
     Ok(if found == Due::None && seen == BATCH { Due::Unclear(last) } else { found })
+}
+
+/// The first segment behind this one that was made by a clock that was set, and when. The end of time where there is none.
+fn made_after(c: &Connection, segment: u64) -> Result<(u64, i64), Error> {
+    let mut statement = c
+        .prepare_cached("SELECT id, created_at FROM segments WHERE id > ?1 AND created_at >= ?2 ORDER BY id LIMIT 1")
+        .map_err(db)?;
+    let found = statement.query_row(params![segment, UNSET], |r| Ok((r.get(0)?, r.get(1)?)));
+    Ok(found.optional().map_err(db)?.unwrap_or((u64::MAX, i64::MAX)))
 }
 
 /// How far a batch goes within what is due.
@@ -226,6 +252,26 @@ mod tests {
         add(&c, [99, 1000, 98, 1000, 100, 0, 0, 150]);
         assert_eq!(look(&c, 0), Due::Upto(3), "a stamp ahead goes with what expired behind it, and only then");
         assert_eq!(look(&c, 3), Due::None);
+    }
+
+    #[test]
+    fn what_was_stamped_by_a_clock_that_was_not_set_is_as_old_as_the_next_segment() {
+        let (_dir, c) = catalog();
+        let (day, now) = (86_400_000, UNSET + 100 * 86_400_000);
+        // Segment 1, like its fragments, is of 1970.
+        add(&c, [5, 1005, 2005, now - 1000]);
+        let due = |hours: i64| due(&c, 1, 0, UnixMillis(now - hours * 3_600_000), UnixMillis(now)).unwrap();
+        assert_eq!(due(24), Due::None, "nothing tells how old they are, but that the fourth is of now");
+        let made = |id: u64, at: i64| {
+            let sql =
+                "INSERT INTO segments (id, created_at, ends, closed, deletions, rows) VALUES (?1, ?2, 0, 0, 0, 0)";
+            c.execute(sql, params![id, at]).unwrap();
+        };
+        made(2, 77);
+        made(3, now - 2 * day);
+        made(4, now - day / 2);
+        assert_eq!(due(24), Due::Upto(3), "they were recorded two days ago, or earlier");
+        assert_eq!(due(72), Due::None);
     }
 
     #[test]

@@ -183,16 +183,37 @@ pub(crate) fn get(c: &Connection, stream: u64, number: FragmentNumber) -> Result
     located(c, stream, number).map(|(meta, (place, _))| (meta, place))
 }
 
+/// A fragment, its place, and the generation of its segment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Located {
+    pub(crate) meta: FragmentMeta,
+    pub(crate) place: Place,
+    pub(crate) generation: u32,
+}
+
+/// In SQL, the generation of the segment that a row points into.
+const GENERATION: &str = "coalesce((SELECT generation FROM segments WHERE segments.id = segment), 0)";
+
+/// Those after a counter, in the order of counters.
+pub(crate) fn places_after(c: &Connection, stream: u64, after: u64, limit: usize) -> Result<Vec<Located>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, {GENERATION} FROM fragments WHERE stream = ?1 AND counter > ?2 ORDER BY counter LIMIT ?3"
+    );
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
+    let rows = statement.query_map(params![stream, after, limit as i64], |r| {
+        let (meta, place) = read(r)?;
+        Ok(Located { meta, place, generation: r.get(13)? })
+    });
+    rows.map_err(db)?.collect::<Result<_, _>>().map_err(db)
+}
+
 /// One fragment, its place, and the generation of its segment.
 pub(crate) fn located(
     c: &Connection,
     stream: u64,
     number: FragmentNumber,
 ) -> Result<(FragmentMeta, (Place, u32)), Error> {
-    let sql = format!(
-        "SELECT {COLUMNS}, coalesce((SELECT generation FROM segments WHERE segments.id = segment), 0)
-         FROM fragments WHERE stream = ?1 AND counter = ?2"
-    );
+    let sql = format!("SELECT {COLUMNS}, {GENERATION} FROM fragments WHERE stream = ?1 AND counter = ?2");
     let found = c
         .prepare_cached(&sql)
         .map_err(db)?

@@ -62,6 +62,7 @@ fn run(c: &mut Connection, n: u64) {
     let (middle, range) = (n / 2, Range { from: at(n / 2), to: at(n / 2 + 20) });
     let number = group(middle).rows.remove(0).meta.number;
     let (_, place) = fragments::get(c, 1, number).unwrap();
+    assert_eq!(fragments::places_after(c, 1, middle, 64).unwrap().len(), 64);
     assert!(fragments::list(c, 1, range, Position::Start, 100).unwrap().len() >= 20);
     assert_eq!(fragments::list(c, 1, range, Position::After(number), 5).unwrap().len(), 5);
     assert_eq!(fragments::newest(c, 1, 5).unwrap().len(), 5);

@@ -65,20 +65,26 @@ impl Reader {
     }
 
     /// The payload at `place`: lead and cluster. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
-    /// bytes must have the checksum. `what` names the stream in the error; `generation` is that of the segment.
+    /// bytes must have the checksum. `what` names the stream in the error; `generation` is that of the segment; `read` is the record where that
+    /// was read ahead.
     pub(crate) async fn payload(
         &self,
         what: &str,
         stream: u64,
         meta: &FragmentMeta,
         (place, generation): (Place, u32),
+        read: Option<Bytes>,
     ) -> Result<Bytes, Error> {
         let corrupt = |why: String| {
             Error::new(Kind::Corrupt, format!("stream {what} fragment {} in {place}: {why}", meta.number))
         };
         let end = place.offset + HEAD_LEN as u64 + u64::from(meta.bytes);
         let edition = Edition { id: place.segment, generation };
-        let bytes = self.range(edition, place.offset..end).await.map_err(|e| match e {
+        let bytes = match read {
+            Some(read) => Ok(read),
+            None => self.range(edition, place.offset..end).await,
+        };
+        let bytes = bytes.map_err(|e| match e {
             // Gone between the catalog's answer and now: the retention sweeper took the segment, or someone else did.
             object_store::Error::NotFound { .. } => {
                 Error::new(Kind::NotFound, format!("stream {what} fragment {}: {place} is gone", meta.number))
