@@ -45,17 +45,17 @@ impl Patches {
     pub(super) fn apply(&mut self, c: &Connection) -> Result<(), Error> {
         for (id, patches) in std::mem::take(&mut self.of) {
             match &self.shelf {
-                Shelf::Folder(folder) => into_file(&crate::segments::path(folder, id), &patches)?,
-                Shelf::Objects(objects) => self.into_object(c, objects, id, &patches)?,
+                Shelf::Folder(folder) => mend_file(&crate::segments::path(folder, id), &patches)?,
+                Shelf::Objects(objects) => self.mend_object(c, objects, id, &patches)?,
             }
         }
         Ok(())
     }
 
-    fn into_object(&self, c: &Connection, objects: &Arc<Objects>, id: u64, patches: &[Patch]) -> Result<(), Error> {
+    fn mend_object(&self, c: &Connection, objects: &Arc<Objects>, id: u64, patches: &[Patch]) -> Result<(), Error> {
         let old = Edition { id, generation: rewrites::generation(c, id)?.unwrap_or(0) };
         if let Some(path) = objects.spool.path_of(id).filter(|_| old.generation == 0) {
-            return into_file(&path, patches);
+            return mend_file(&path, patches);
         }
         let name = objects.name(old);
         let unread = |e: object_store::Error| {
@@ -86,7 +86,7 @@ impl Patches {
     }
 }
 
-fn into_file(path: &Path, patches: &[Patch]) -> Result<(), Error> {
+fn mend_file(path: &Path, patches: &[Patch]) -> Result<(), Error> {
     let written = || -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(path)?;
         patches.iter().try_for_each(|(offset, bytes)| file.write_all_at(bytes, *offset))?;
