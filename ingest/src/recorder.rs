@@ -6,7 +6,7 @@ use crate::{
     clock::{self, Clock},
 };
 use media::fragmenter::{Fragmenter, Limits};
-use media::{Cause, Event, Frame, HeaderId, StreamName};
+use media::{Cause, Event, Frame, HeaderId, StreamName, UnixMicros};
 use metrics::counter;
 
 /// Limits of a fragment: Matroska block times fit 32 s; 48 MiB is a minute of a very good camera.
@@ -19,6 +19,8 @@ pub(crate) struct Recorder {
     fragmenter: Fragmenter,
     writer: store::Writer,
     header: Option<HeaderId>,
+    /// The time of the last sound since the last jump.
+    last_sound: Option<UnixMicros>,
     /// Scratch, so that a frame costs no allocation.
     events: Vec<Event>,
 }
@@ -34,6 +36,7 @@ impl Recorder {
             fragmenter,
             writer: stream.writer(),
             header: None,
+            last_sound: None,
             events: Vec::with_capacity(4),
         }
     }
@@ -81,6 +84,16 @@ impl Recorder {
         if stamp.jumped {
             tracing::warn!(time = %stamp.time.to_millis().to_rfc3339(), "the camera's clock jumped");
             self.fragmenter.discontinuity(Cause::TimeJump);
+            self.last_sound = None;
+        }
+        if !is_video {
+            // The sound's clock may be put back beside the pictures' alone. What comes twice then is left out: readers need times
+            // of a track to go on, and nobody hears 20 ms.
+            if self.last_sound.is_some_and(|last| stamp.time.to_millis() <= last.to_millis()) {
+                self.count_lost(1);
+                return Ok(false);
+            }
+            self.last_sound = Some(stamp.time);
         }
         let frame = Frame { track: unit.track as u8 + 1, time: stamp.time, key, data: unit.data };
         self.fragmenter.push(frame, &mut self.events);
@@ -142,5 +155,76 @@ fn name(cause: Cause) -> &'static str {
         Cause::FragmentTooLong => "fragment_too_long",
         Cause::ProducerPause => "producer_pause",
         Cause::Damaged => "damaged",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::source::AUDIO;
+    use bytes::Bytes;
+    use media::{Track, TrackKind, UnixMillis};
+    use std::{sync::Arc, time::Duration};
+    use store::{Position, Range, Store};
+
+    const T0_US: i64 = 1_795_404_896_353_000;
+
+    fn tracks() -> Vec<Track> {
+        let track = |number, kind, codec: &str, size, audio| Track {
+            number,
+            kind,
+            codec_id: codec.to_owned(),
+            codec_private: Bytes::from_static(&[1, 0x42, 0xc0, 0x0b, 0xff, 0xe0, 0]),
+            size,
+            audio,
+        };
+        vec![
+            track(1, TrackKind::Video, Track::H264, Some((320, 180)), None),
+            track(2, TrackKind::Audio, Track::AAC, None, Some((48_000, 1))),
+        ]
+    }
+
+    #[tokio::test]
+    async fn sound_whose_clock_is_put_back_goes_on_and_comes_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = store::Config { data: folder.path().to_owned(), commit_interval_ms: 20, ..Default::default() };
+        let store = Store::open(config, Arc::new(|| UnixMillis(T0_US / 1000))).await.unwrap();
+        let stream = store.create_stream(&"gate".parse().unwrap(), Some(1)).await.unwrap();
+        let mut recorder = Recorder::new(&stream, &[90_000, 48_000], 0, Cause::Start);
+        recorder.take(Item::Tracks(tracks())).unwrap();
+        for n in 0..100u32 {
+            let arrival = UnixMicros(T0_US + i64::from(n) * 20_000);
+            let picture: &'static [u8] =
+                if n % 25 == 0 { &[0, 0, 0, 2, 0x65, 0x88] } else { &[0, 0, 0, 2, 0x41, 0x9a] };
+            let data = Bytes::from_static(picture);
+            recorder.take(Item::Frame(Unit { track: VIDEO, rtp: n * 1800, arrival, lost: 0, data })).unwrap();
+            // It runs 300 ms ahead, and then its time stamps begin anew.
+            let (rtp, ahead) = if n < 60 { (n * 960, 300_000) } else { (n * 960 + 99_000_000, 0) };
+            let arrival = UnixMicros(arrival.0 + ahead);
+            let data = Bytes::from_static(b"sound");
+            recorder.take(Item::Frame(Unit { track: AUDIO, rtp, arrival, lost: 0, data })).unwrap();
+        }
+        recorder.finish();
+        let all = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
+        let fragments = async {
+            loop {
+                let found = stream.fragments(all, Position::Start, 100).await.unwrap();
+                if found.len() == 4 {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let fragments = tokio::time::timeout(Duration::from_secs(20), fragments).await.unwrap();
+        let mut sound = Vec::new();
+        for meta in &fragments {
+            let frames = stream.fragment(meta.number).await.unwrap().frames().unwrap();
+            sound.extend(frames.iter().filter(|f| f.track == 2).map(|f| f.time));
+        }
+        assert!(sound.windows(2).all(|w| w[0] < w[1]), "{sound:?}");
+        assert!((80..100).contains(&sound.len()), "{}", sound.len());
+        store.stop().await.unwrap();
     }
 }

@@ -9,14 +9,7 @@ use serde_json::Value;
 use std::{path::Path, sync::Arc, time::Duration};
 use store::outbound::{self, Reach};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{
-        ClientConfig, RootCertStore,
-        crypto::ring,
-        pki_types::{CertificateDer, ServerName, pem::PemObject},
-    },
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use url::{Host, Url};
 use web::admin::Request;
 
@@ -166,22 +159,11 @@ impl Server {
     }
 }
 
-/// TLS that trusts the system's authorities, and those of a file.
+/// TLS that trusts the system's authorities, and the certificates of a file.
 fn tls(ca: Option<&Path>) -> Result<TlsConnector, Failure> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(file) = ca {
-        let wrong = |e: &dyn std::fmt::Display| Failure::config(format!("--ca {}: {e}", file.display()));
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|e| wrong(&e))?;
-        let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(&e))?;
-        if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err(wrong(&"it holds no certificate that can be read"));
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Failure::other(format!("TLS cannot be used: {e}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    let config = outbound::trust::client(ca).map_err(|why| match ca {
+        Some(file) => Failure::config(format!("--ca {}: {why}", file.display())),
+        None => Failure::other(format!("TLS cannot be used: {why}")),
+    });
+    Ok(TlsConnector::from(Arc::new(config?)))
 }

@@ -5,6 +5,7 @@
 //! differently the second time).
 
 pub mod address;
+pub mod trust;
 
 use crate::{Error, Kind};
 use address::Class;

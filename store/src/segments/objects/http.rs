@@ -6,7 +6,7 @@
 
 use super::config::StorageConfig;
 use super::prompt::Prompt;
-use crate::outbound::{self, Reach};
+use crate::outbound::{self, Reach, trust};
 use crate::{Error, Kind};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,9 +30,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::{self, pki_types::ServerName};
 
 /// A connection that was idle for so long is not used again: services close theirs after some twenty seconds or more.
 const IDLE: Duration = Duration::from_secs(15);
@@ -75,25 +73,11 @@ impl fmt::Debug for Door {
 impl Door {
     /// Reads the system's certificates. Blocks.
     pub(crate) fn new(config: &StorageConfig, runtime: Handle) -> Result<Door, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(file) = &config.ca_file {
-            let wrong = |why: String| Error::of_configuration(format!("storage.ca_file {}: {why}", file.display()));
-            let found = CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))?;
-            let system = roots.len();
-            for certificate in found {
-                let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
-                roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
-            }
-            if roots.len() == system {
-                return Err(wrong("it holds no certificate (PEM)".to_owned()));
-            }
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the ring provider has cipher suites for the default versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let file = config.ca_file.as_deref();
+        let tls = trust::client(file).map_err(|why| {
+            let file = file.map(|f| f.display().to_string()).unwrap_or_default();
+            Error::of_configuration(format!("storage.ca_file {file}: {why}"))
+        })?;
         let own = config.endpoint.as_deref().and_then(|e| url::Url::parse(e).ok());
         Ok(Door(Arc::new(Inner {
             tls: TlsConnector::from(Arc::new(tls)),
