@@ -87,7 +87,9 @@ impl Random {
                     points[(life / 10 * 3 + [4, 7, 9].iter().position(|n| life % 10 == *n).unwrap()) % points.len()];
                 // The spool is passed where the bucket is slow.
                 let seed = if point.starts_with("spool.") { self.below(u64::MAX) | 1 } else { 0 };
-                End::Die(point, 1 + self.below(3) as u32, seed)
+                // Those are not passed often.
+                let most = if point.starts_with("recovery.") || point.starts_with("segment.") { 1 } else { 3 };
+                End::Die(point, 1 + self.below(most) as u32, seed)
             }
             5 => [End::Early(self.ms(60)), End::Without][self.below(2) as usize].clone(),
             _ => End::Stop(1 + self.below(300)),
@@ -172,7 +174,7 @@ fn live(garage: &mut Garage, orders: &Orders, end: &End, what: &str) -> (Vec<Str
             garage.kill();
         }
         // It ends by itself.
-        End::Die(..) | End::Stop(_) | End::Without => drop(life.ended.recv_timeout(Duration::from_secs(5))),
+        End::Die(..) | End::Stop(_) | End::Without => drop(life.ended.recv_timeout(Duration::from_secs(3))),
     }
     let told = life.kill(what);
     if let End::Both(_) | End::Without = end {
@@ -214,6 +216,12 @@ fn expired(store: &Store, retention: u32) -> impl Fn(FragmentNumber) -> bool {
     move |number| retention > 0 && (number.server_ms() as i64) < store.now().0 - kept_ms
 }
 
+/// From where a producer goes on: with some that were acknowledged.
+fn gap(told: &Told, producer: usize) -> i64 {
+    let gap: i64 = (0..).find(|i| !told.producers[producer].contains_key(i)).unwrap();
+    (gap - AGAIN).max(0)
+}
+
 /// On a thread of its own, for it waits for the bucket.
 fn apart<T: Send>(look: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|threads| threads.spawn(look).join().unwrap())
@@ -235,21 +243,22 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
         let mut told = Told::default();
         let mut proven = 0;
         let mut last = storage(&garage, &format!("{lane}/{folder}"), false);
-        for round in 0..LIVES {
+        let mut next_round = 0;
+        for _ in 0..LIVES {
             if !go_on(did.lives) {
                 break;
             }
+            let round = next_round;
             // Also in another order each time, as 20 is a multiple of 10.
             let end = random.end(did.lives + folder);
             let at = format!("seed {seed} lane {lane} folder {folder} life {round} {end:?}");
             let spool = random.below(2) == 0 || matches!(end, End::Die(point, ..) if point.starts_with("spool."));
             let storage = storage(&garage, &format!("{lane}/{folder}"), spool);
-            let gap = |of: usize| (0..).find(|i| !told.producers[of].contains_key(i)).unwrap();
             let orders = Orders {
                 data: data.clone(),
-                round: round as i64,
+                round,
                 began_us,
-                first: [gap(0), gap(1)].map(|gap: i64| (gap - AGAIN).max(0)),
+                first: [gap(&told, 0), gap(&told, 1)],
                 delete_from: told.deleting.last().copied().unwrap_or(0),
                 retention,
                 stop_ms: if let End::Stop(ms) = end { ms } else { 0 },
@@ -260,8 +269,17 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
                 }),
             };
             let (before, began) = (told.acked, Instant::now());
+            let mut orders = orders;
+            if let End::Die("recovery.adopted", ..) = end {
+                // It needs an object that the catalog does not know, and that no start has mended.
+                let (lines, _) = live(&mut garage, &orders, &End::Die("object.kept", 2, 0), &at);
+                told.read(&lines, round);
+                orders.round += 1;
+                orders.first = [gap(&told, 0), gap(&told, 1)];
+            }
             let (lines, status) = live(&mut garage, &orders, &end, &at);
-            told.read(&lines, round as i64);
+            told.read(&lines, orders.round);
+            next_round = orders.round + 1;
             did.lives += 1;
             let ended = match (&end, status.signal()) {
                 (End::Die(point, ..), Some(libc::SIGABRT)) => (*point).to_owned(),
@@ -285,7 +303,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
             let config = Config { storage: storage.clone(), ..settings(&data, retention) };
             let store = open_patiently(config, clock.clone()).await.unwrap_or_else(|e| panic!("{at}: {e}"));
             told.prove(&store, &expired(&store, retention), proven, false).await;
-            proven = round as i64 + 1;
+            proven = next_round;
             store.stop().await.unwrap();
             last = storage;
             let proof = began.elapsed();
