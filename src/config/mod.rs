@@ -294,6 +294,7 @@ impl Config {
         if store.budget_bytes < store.stream_budget_bytes {
             return error("store.stream_budget_bytes is larger than store.budget_bytes".into());
         }
+        self.putmedia.check_budget(store.stream_budget_bytes).or_else(error)?;
         Ok(())
     }
 }

@@ -41,6 +41,18 @@ fn the_environment_goes_over_the_file_and_is_named_when_wrong() {
 }
 
 #[test]
+fn a_fragment_must_fit_the_byte_budget() {
+    assert!(from("[store]\nstream_budget_bytes = 1048576\n", &[]).is_ok(), "what is not set follows the budget");
+    let error = from("[putmedia.limits]\nmax_fragment_bytes = 268435456\n", &[]).expect_err("more than the budget");
+    assert!(error.contains("vidicon.toml: putmedia.limits.max_fragment_bytes is 268435456"), "{error}");
+    assert!(error.contains("store.stream_budget_bytes (67108864)") && error.contains("at most 58720256"), "{error}");
+    assert!(
+        from("[putmedia.limits]\nmax_fragment_bytes = 268435456\n[store]\nstream_budget_bytes = 335544320\n", &[])
+            .is_ok()
+    );
+}
+
+#[test]
 fn references_must_resolve_and_names_be_unique() {
     let camera = "[[cameras]]\nname = \"gate\"\nurl = \"rtsp://h/\"\n";
     assert!(from(camera, &[]).is_ok());

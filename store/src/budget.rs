@@ -124,6 +124,11 @@ impl Process {
 }
 
 impl Budget {
+    /// The most bytes that the stream may hold.
+    pub(crate) fn limit(&self) -> u64 {
+        self.stream.limit.min(self.process.pool.limit)
+    }
+
     /// Bytes that the stream holds now.
     pub(crate) fn used(&self) -> u64 {
         self.stream.used.load(SeqCst)
@@ -216,6 +221,10 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
+    /// How many.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
     /// Joins another charge of the same stream to this one.
     pub(crate) fn add(&mut self, mut other: Charge) {
         debug_assert!(Arc::ptr_eq(&self.budget.stream, &other.budget.stream) && !self.sealed && !other.sealed);

@@ -15,6 +15,8 @@ pub enum Kind {
     Invalid,
     /// A limit was reached; the message names it.
     LimitExceeded,
+    /// What is offered does not fit a limit, however long one waits; the message names it.
+    TooLarge,
     /// A quota of bytes is reached, and nothing may be evicted for what comes; the message names it.
     QuotaReached,
     /// A retry may help.

@@ -190,6 +190,10 @@ impl Session {
 }
 
 impl Open {
+    /// Bytes that it takes of the budget: those counted, and what its frames cost beside them.
+    pub(crate) fn charged(&self) -> u64 {
+        self.charge.bytes()
+    }
     /// Bytes of its content that the budget has counted: payloads of frames, and what was said to be held beside them.
     pub(crate) fn counted(&self) -> u64 {
         self.counted.max(self.frame_bytes)

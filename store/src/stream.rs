@@ -193,6 +193,10 @@ impl Stream {
     pub fn check_quota(&self) -> Result<(), Error> {
         self.state.account.would_admit(self.state.name(), &self.state.shared.usage)
     }
+    /// The most bytes of media that is not durable yet: no fragment can be larger.
+    pub fn budget_bytes(&self) -> u64 {
+        self.state.budget.limit()
+    }
     /// A writer for one session of a producer. Several may be open; each appends whole fragments.
     pub fn writer(&self) -> Writer {
         Writer::new(self.state.clone())

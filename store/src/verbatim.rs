@@ -44,13 +44,14 @@ impl VerbatimWriter {
 
     /// Begins a fragment and gives it its number, waiting for room in the byte budget. An open one is dropped. The first of a
     /// session takes the next number of the form k·1000 + 1. Cancel safe: then nothing has begun. `LimitExceeded` when there
-    /// is no room and none is coming, `QuotaReached` where a quota refuses it, `NotFound` when the stream was deleted.
+    /// is no room and none is coming, `TooLarge` where its header alone is more than the budget, `QuotaReached` where a quota refuses
+    /// it, `NotFound` when the stream was deleted.
     pub async fn begin(&mut self, start: Start) -> Result<FragmentNumber, Error> {
         self.session.abandon();
         self.session.stream.check_open()?;
         self.session.stream.admit()?;
         let cost = FRAGMENT_OVERHEAD + start.header.bytes.len() as u64;
-        let charge = self.session.stream.budget.take(cost).await.ok_or_else(|| self.full())?;
+        let charge = self.session.stream.budget.take(cost).await.ok_or_else(|| self.full(cost))?;
         self.session.stream.numbers(!self.numbered).await?;
         self.numbered = true;
         self.session.stream.check_open()?;
@@ -63,8 +64,9 @@ impl VerbatimWriter {
         let open = self.opened("a frame")?;
         let cost = FRAME_OVERHEAD + (open.counted_with(&frame) - open.counted());
         let Some(charge) = self.session.stream.budget.take(cost).await else {
+            let full = self.full(cost);
             self.session.abandon();
-            return Err(self.full());
+            return Err(full);
         };
         self.session.stream.check_open().inspect_err(|_| self.session.abandon())?;
         self.session.frame(frame, charge);
@@ -79,8 +81,9 @@ impl VerbatimWriter {
             return Ok(());
         }
         let Some(charge) = self.session.stream.budget.take(bytes - counted).await else {
+            let full = self.full(bytes - counted);
             self.session.abandon();
-            return Err(self.full());
+            return Err(full);
         };
         self.session.charge(charge, bytes);
         Ok(())
@@ -89,8 +92,8 @@ impl VerbatimWriter {
     /// The open fragment is complete: it goes to the disk ([`Offer::Sealed`]), unless the stream holds it already, sent before
     /// with the same producer time, header and bytes ([`Offer::Duplicate`] with the number that it has; this one's is not used
     /// again). On an error it is dropped: `Invalid` where it is too large or without a frame; `Conflict` where it stalled and was
-    /// given up for newer ones; `LimitExceeded` where it does not fit the byte budget. One that is cancelled stays open; the next
-    /// [`begin`](Self::begin) drops it. A length of more than a minute is noted as a minute.
+    /// given up for newer ones; `TooLarge` where it does not fit the byte budget, `LimitExceeded` where other open ones leave it no
+    /// room. One that is cancelled stays open; the next [`begin`](Self::begin) drops it. A length of more than a minute is noted as a minute.
     pub async fn end(&mut self, verbatim: Verbatim) -> Result<Offer, Error> {
         self.opened("an end")?;
         let Verbatim { lead, cluster, duration_ms } = verbatim;
@@ -159,8 +162,16 @@ impl VerbatimWriter {
         })
     }
 
-    fn full(&self) -> Error {
-        let message = format!("stream {}: the fragment does not fit the byte budget", self.session.stream.name());
+    /// There is no room for so many bytes more of the open fragment, and none is coming.
+    fn full(&self, more: u64) -> Error {
+        let (name, limit) = (self.session.stream.name(), self.session.stream.budget.limit());
+        let whole = self.session.open().map_or(0, Open::charged).saturating_add(more);
+        if whole > limit {
+            let message = format!("stream {name}: the fragment takes more than the {limit} bytes of the byte budget");
+            return Error::new(Kind::TooLarge, message);
+        }
+        let message =
+            format!("stream {name}: other fragments that are still open take the byte budget of {limit} bytes");
         Error::new(Kind::LimitExceeded, message)
     }
 }

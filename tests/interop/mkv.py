@@ -163,7 +163,7 @@ def header(codec="V_MPEG4/ISO/AVC"):
 def cluster(timecode, frames=3, size=200, delta=40):
     """A cluster of known size: a key frame and more, `delta` ms apart."""
     blocks = [
-        _made(0xA3, b"\x81" + (i * delta).to_bytes(2, "big") + (b"\x80" if i == 0 else b"\0") + bytes((timecode + i) % 251 for _ in range(size)))
+        _made(0xA3, b"\x81" + (i * delta).to_bytes(2, "big") + (b"\x80" if i == 0 else b"\0") + bytes([(timecode + i) % 251]) * size)
         for i in range(frames)
     ]
     return _made(CLUSTER, _made(TIMECODE, timecode.to_bytes(8, "big")) + b"".join(blocks))

@@ -116,6 +116,28 @@ class Producers(Media):
         self.assertEqual(sum(a["EventType"] == "PERSISTED" for a in acks), 2)
         self.assertEqual(len(self.watched(stream, 2)), 2)
 
+    @shows("PutMedia", needs=["CreateStream", "ListFragments"])
+    def test_a_fragment_too_large_for_memory(self):
+        """Told with 4001, whether its size is stated or not, while it comes; what came before stays, and so does what comes after."""
+        stream, at = self.made(), 1_700_000_000_000
+        archive = client("kinesis-video-archived-media")
+        stated = mkv.cluster(at + 1000, frames=2, size=50 << 20)
+        unstated = stated[:4] + b"\xff" + mkv.cluster(at + 1000, frames=70, size=1 << 20)[8:]
+        for cluster in (stated, unstated):
+            session = PutMedia(stream)
+            session.send(mkv.header() + mkv.cluster(at))
+            session.wait("PERSISTED", at)
+            began = time.monotonic()
+            session.send(cluster, pieces=1 << 20)
+            error = session.wait("ERROR")
+            self.assertEqual((error["ErrorId"], error["ErrorCode"], error["FragmentTimecode"]), (4001, "MAX_FRAGMENT_SIZE_REACHED", at + 1000))
+            self.assertRegex(error["Message"], rf"^stream {stream}, byte \d+: .*58720256 bytes")
+            self.assertLess(time.monotonic() - began, 15)
+            session.end()
+        self.ordered(self.sent(stream, mkv.header() + mkv.cluster(at + 2000)), [at + 2000])
+        times = [f["ProducerTimestamp"].timestamp() * 1000 for f in archive.list_fragments(StreamName=stream)["Fragments"]]
+        self.assertEqual(sorted(map(round, times)), [at, at + 2000])
+
     @shows("PutMedia", needs=["CreateStream", "GetMedia", "GetSessionToken"])
     def test_credentials_rotate_with_overlapping_sessions(self):
         """As kvssink does it (§2.5): the next session is opened with new credentials, stays silent until the last acknowledgement of the one before,

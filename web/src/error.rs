@@ -63,6 +63,7 @@ fn status_of(kind: Kind) -> (StatusCode, &'static str) {
         Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
         Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
         Kind::LimitExceeded => (StatusCode::TOO_MANY_REQUESTS, "limit_exceeded"),
+        Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         Kind::QuotaReached => (StatusCode::TOO_MANY_REQUESTS, "quota_reached"),
         Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         Kind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, "corrupt"),

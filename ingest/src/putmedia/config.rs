@@ -68,10 +68,26 @@ impl Config {
         }
         least("limits.max_fragment_ms", u64::from(max_fragment_ms), 1)?;
         most("limits.max_fragment_ms", u64::from(max_fragment_ms), 60_000)?;
-        least("limits.max_fragment_bytes", max_fragment_bytes as u64, 1)?;
         most("limits.max_fragment_bytes", max_fragment_bytes as u64, u64::from(u32::MAX))?;
         least("limits.max_header_bytes", max_header_bytes as u64, 1)?;
         most("limits.max_lead_bytes", max_lead_bytes as u64, 64 << 10)
+    }
+}
+
+impl Config {
+    /// Whether a fragment as large as these allow fits the byte budget of a stream.
+    ///
+    /// # Errors
+    /// A line that names both keys.
+    pub fn check_budget(&self, stream_budget_bytes: u64) -> Result<(), String> {
+        let (wanted, most) = (self.limits.max_fragment_bytes as u64, Limits::most_of(stream_budget_bytes));
+        match wanted <= most {
+            true => Ok(()),
+            false => Err(format!(
+                "putmedia.limits.max_fragment_bytes is {wanted}, and store.stream_budget_bytes ({stream_budget_bytes}), in which a \
+                 fragment lies whole, takes at most {most} of it: lower the one, raise the other, or leave max_fragment_bytes at 0"
+            )),
+        }
     }
 }
 
@@ -95,6 +111,11 @@ mod tests {
         assert_eq!(none.check(), Err("putmedia.idle_ack_s is 0, the least is 1".into()));
         let none = Config { max_sessions_per_stream: 0, ..Config::default() };
         assert_eq!(none.check(), Err("putmedia.max_sessions_per_stream is 0, the least is 1".into()));
+        let large = |max_fragment_bytes| Limits { max_fragment_bytes, ..Limits::default() };
+        let large = |bytes| Config { limits: large(bytes), ..Config::default() };
+        assert_eq!((large(0).check_budget(1), large(56 << 20).check_budget(64 << 20)), (Ok(()), Ok(())));
+        let error = large((56 << 20) + 1).check_budget(64 << 20).err();
+        assert!(error.is_some_and(|e| e.contains("is 58720257, and store.stream_budget_bytes (67108864)")));
         let long = Limits { max_fragment_ms: 90_000, ..Limits::default() };
         let long = Config { limits: long, ..Config::default() };
         assert_eq!(long.check(), Err("putmedia.limits.max_fragment_ms is 90000, the most is 60000".into()));

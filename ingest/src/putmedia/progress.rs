@@ -17,9 +17,6 @@ use store::notifications::Notify;
 use store::{Kind, Offer};
 use tokio::time::Instant;
 
-/// A fragment of which so much had come when the byte budget was full is too large for it; one of less is unlucky.
-const LARGE_BYTES: usize = 16 << 20;
-
 /// Why a session is over.
 #[derive(Debug)]
 pub(super) enum Over {
@@ -109,8 +106,6 @@ struct Open {
     /// Where in the body it begins, in bytes.
     offset: u64,
     began: Instant,
-    /// Of frames.
-    bytes: usize,
     /// Whether this is a later part of a cluster.
     is_split: bool,
 }
@@ -155,20 +150,17 @@ impl Progress {
     pub(super) fn begun(&mut self, of: Of, offset: u64, part: u32, heard: Instant) {
         let before = self.open.take().filter(|_| part > 0);
         if let Some(whole) = before {
-            self.open = Some(Open { offset, bytes: 0, is_split: true, ..whole });
+            self.open = Some(Open { offset, is_split: true, ..whole });
             return;
         }
-        self.open = Some(Open { of, offset, began: heard, bytes: 0, is_split: false });
+        self.open = Some(Open { of, offset, began: heard, is_split: false });
         self.say(Ack::Buffering(of));
         self.meters.buffering(heard.elapsed());
     }
 
     /// A frame was taken.
-    pub(super) fn frame(&mut self, bytes: usize) {
+    pub(super) fn frame(&self) {
         self.meters.frames.increment(1);
-        if let Some(open) = &mut self.open {
-            open.bytes += bytes;
-        }
     }
 
     /// The fragment is complete and on its way to the disk, or there already.
@@ -269,11 +261,10 @@ impl Progress {
 
     /// The store did not take what the producer sent.
     pub(super) fn not_taken(&self, error: &store::Error) -> Over {
-        let is_large = self.open.as_ref().is_some_and(|open| open.bytes >= LARGE_BYTES);
         Over::Refused(self.refusal(
             match error.kind() {
                 Kind::NotFound => ErrorId::StreamNotActive,
-                Kind::LimitExceeded if is_large => ErrorId::MaxFragmentSizeReached,
+                Kind::TooLarge => ErrorId::MaxFragmentSizeReached,
                 Kind::QuotaReached => ErrorId::ArchivalError,
                 Kind::Invalid => ErrorId::InvalidMkvData,
                 // The producer sends the fragment again.

@@ -43,6 +43,7 @@ impl Session {
         let (sender, acks) = ack::queue();
         let now = Instant::now();
         let Config { limits, policy, .. } = config.clone();
+        let limits = limits.within(stream.budget_bytes());
         let session = Session {
             core: Core::new(core::Options { timecode: request.timecode, limits, policy }),
             writer: stream.verbatim_writer(),
@@ -154,9 +155,8 @@ impl Session {
                     self.progress.begun(of, self.core.cluster_at(), part, self.heard);
                 }
                 Output::Frame(frame) => {
-                    let bytes = frame.data.len();
                     step(&mut self.progress, &self.stop, self.writer.frame(frame)).await?;
-                    self.progress.frame(bytes);
+                    self.progress.frame();
                 }
                 Output::End { lead, cluster, tags, duration_ms, more } => {
                     let told = self.told(&tags).await;

@@ -421,15 +421,34 @@ async fn a_body_larger_than_the_budget_waits_for_commits() {
     // One that can never fit is refused by its size, and the next session goes on.
     let mut producer = Producer::start(&stream, &Config::default(), true);
     producer.send([header(), cluster(T0 + 50 * EVERY_MS, 200_000)].concat()).await;
-    let mut words = vec![producer.word().await.0];
-    words.push(producer.word().await.0);
-    assert_eq!(words, ["BUFFERING", "INTERNAL_ERROR"]);
+    let began = Instant::now();
+    assert_eq!(producer.word().await.0, "BUFFERING");
+    let Some(Ack::Error { id, code, timecode, reason, .. }) = producer.ack().await else { panic!("it is refused") };
+    assert_eq!((id, code, timecode), (4001, "MAX_FRAGMENT_SIZE_REACHED", Some(T0 + 50 * EVERY_MS)));
+    // Seven eighths of the budget: frames cost something beside their bytes.
+    assert!(reason.contains("more than 917504 bytes") && reason.starts_with("stream gate, byte "), "{reason}");
+    assert!(began.elapsed() < Duration::from_secs(2), "as soon as it is too large");
     producer.finish().await;
+    // With key frames in it, it is split before one.
+    let mut large = cluster_start(T0 + 60 * EVERY_MS);
+    for n in 0..10 {
+        large.extend(block(n * 100, n % 2 == 0, &vec![n as u8; 200_000]));
+    }
+    let producer = Producer::start(&stream, &Config::default(), true);
+    producer.send([header(), large].concat()).await;
+    let rest = producer.finish().await;
+    assert_eq!(of_kind(&rest, "PERSISTED").len(), 1, "{rest:?}");
     // So is a frame that never ends, before it does.
     let mut producer = Producer::start(&stream, &Config::default(), true);
     let endless = block(0, true, &vec![1; 3 << 20]);
     producer.send([header(), cluster_start(T0 + 51 * EVERY_MS), endless[..3 << 19].to_vec()].concat()).await;
-    assert_eq!([producer.word().await.0, producer.word().await.0], ["BUFFERING", "INTERNAL_ERROR"]);
+    assert_eq!([producer.word().await.0, producer.word().await.0], ["BUFFERING", "MAX_FRAGMENT_SIZE_REACHED"]);
+    producer.finish().await;
+    // And one of so many frames that what they cost beside their bytes is too much.
+    let mut producer = Producer::start(&stream, &Config::default(), true);
+    let tiny: Vec<u8> = (0..5000).flat_map(|n| block(n, n == 0, b"x")).collect();
+    producer.send([header(), cluster_start(T0 + 51 * EVERY_MS), tiny].concat()).await;
+    assert_eq!([producer.word().await.0, producer.word().await.0], ["BUFFERING", "MAX_FRAGMENT_SIZE_REACHED"]);
     producer.finish().await;
     assert_eq!(stream.stats().queued_bytes, 0);
     let producer = Producer::start(&stream, &Config::default(), true);

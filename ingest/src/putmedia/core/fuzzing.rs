@@ -65,6 +65,7 @@ struct Check {
 
 impl Check {
     fn new(options: Options) -> Check {
+        let options = Options { limits: options.limits.within_the_store(), ..options };
         Check { options, header: None, open: None, part: 0, more: false, over: false }
     }
 

@@ -38,7 +38,8 @@ pub enum Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// The most bytes of a cluster, below 4 GiB. The lenient policy splits a longer one at a key frame if it can.
+    /// The most bytes of a cluster, below 4 GiB; 0 is as many as the byte budget of its stream takes, in which a fragment lies
+    /// whole ([`Limits::most_of`]). The lenient policy splits a longer one at a key frame if it can.
     pub max_fragment_bytes: usize,
     /// The longest fragment in ms, at most 60000. The lenient policy splits a longer one at a key frame if it can.
     pub max_fragment_ms: u32,
@@ -59,7 +60,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            max_fragment_bytes: 256 << 20,
+            max_fragment_bytes: 0,
             max_fragment_ms: 60_000,
             max_header_bytes: 1 << 20,
             max_lead_bytes: 64 << 10,
@@ -77,13 +78,24 @@ impl Limits {
         Limits { max_fragment_bytes: 50_000_000, max_fragment_ms: 20_000, ..Limits::default() }
     }
 
+    /// The most bytes of a cluster under a byte budget of so many: seven eighths, because frames cost something beside their bytes.
+    pub fn most_of(budget: u64) -> u64 {
+        (budget / 8 * 7).clamp(1, u64::from(u32::MAX))
+    }
+
+    /// Those of a stream with a byte budget of so many: what would never fit is split or refused while it comes.
+    pub(crate) fn within(self, budget: u64) -> Limits {
+        let most = usize::try_from(Limits::most_of(budget)).unwrap_or(usize::MAX);
+        let wanted = Some(self.max_fragment_bytes).filter(|bytes| *bytes > 0);
+        Limits { max_fragment_bytes: wanted.map_or(most, |bytes| bytes.min(most)), ..self }
+    }
+
     /// No more than the store takes: what it would refuse is refused while it comes.
     pub(super) fn within_the_store(self) -> Limits {
         Limits {
-            max_fragment_bytes: self.max_fragment_bytes.min(u32::MAX as usize),
             max_fragment_ms: self.max_fragment_ms.min(60_000),
             max_lead_bytes: self.max_lead_bytes.min(64 << 10),
-            ..self
+            ..self.within(u64::MAX)
         }
     }
 
