@@ -4,6 +4,7 @@
 use crate::budget::Charge;
 use crate::catalog::ranges::DeletedRange;
 use crate::catalog::{Catalog, fragments, segments};
+use crate::doubt::{Doubt, Unrecorded};
 use crate::faults::{self, Faults};
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
@@ -61,6 +62,8 @@ pub(crate) struct Queue {
     sender: Mutex<Option<Sender<Work>>>,
     /// The segment that is to take no more records, if it is the one being written; 0: none.
     pub(crate) closing: Arc<AtomicU64>,
+    /// Whether the catalog answers.
+    pub(crate) doubt: Arc<Doubt>,
     /// How commits go.
     pub(crate) health: Arc<Mutex<Health>>,
 }
@@ -77,7 +80,8 @@ pub(crate) struct Health {
 impl Queue {
     pub(crate) fn new() -> (Arc<Queue>, Receiver<Work>) {
         let (sender, receiver) = channel();
-        let queue = Queue { sender: Mutex::new(Some(sender)), closing: Arc::default(), health: Arc::default() };
+        let sender = Mutex::new(Some(sender));
+        let queue = Queue { sender, closing: Arc::default(), doubt: Arc::default(), health: Arc::default() };
         (Arc::new(queue), receiver)
     }
 
@@ -98,8 +102,9 @@ impl Queue {
         }
     }
 
-    /// Takes no more work. What is queued is still committed.
+    /// Takes no more work. What is queued is still committed, if the catalog answers.
     pub(crate) fn close(&self) {
+        self.doubt.stop();
         self.sender.lock().unwrap_or_else(|e| e.into_inner()).take();
     }
 }
@@ -125,6 +130,8 @@ pub(crate) struct Recorder {
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) clock: Clock,
     pub(crate) faults: Arc<Faults>,
+    /// Of the queue.
+    pub(crate) doubt: Arc<Doubt>,
 }
 
 impl Committer {
@@ -203,7 +210,6 @@ impl Committer {
         };
         match self.recorder.record(&kept, &places, self.log.unrecorded().clone()) {
             Ok(outcomes) => {
-                faults::step("catalog.committed");
                 self.log.recorded();
                 self.unnoted.clear();
                 self.health().failed = None;
@@ -211,18 +217,24 @@ impl Committer {
                 metrics::histogram!("vidicon_commit_seconds").record(started.elapsed().as_secs_f64());
                 metrics::counter!("vidicon_commits_total").increment(1);
             }
-            Err(error) => {
+            Err(unrecorded) => {
                 let end = match (before, self.log.position()) {
                     (Some((id, end)), Some((now, _))) if id == now => end,
                     // The group was the first of its segment.
                     _ => FILE_HEADER_LEN as u64,
                 };
-                match error.kind() {
-                    // The catalog took nothing, for certain: the bytes go again, which a full disk needs.
-                    Kind::LimitExceeded => self.log.take_back(end),
-                    // It may have taken them after all. The bytes stay; the next start adopts them.
-                    _ => self.log.retire_unknown(end),
-                }
+                let error = match unrecorded {
+                    // The bytes go again, which a full disk needs.
+                    Unrecorded::Refused(error) => {
+                        self.log.take_back(end);
+                        error
+                    }
+                    // The bytes stay; the next start adopts them.
+                    Unrecorded::Unknown(error) => {
+                        self.log.retire_unknown(end);
+                        error
+                    }
+                };
                 self.fail_all(kept, &error);
             }
         }
@@ -246,13 +258,13 @@ impl Committer {
 }
 
 impl Recorder {
-    /// Writes the rows of a group and the states of segments, in one transaction.
+    /// Writes the rows of a group and the states of segments, in one transaction. Blocks until the catalog says what became of it.
     pub(crate) fn record(
         &self,
         group: &[Work],
         places: &[Place],
         segments: BTreeMap<u64, SegmentState>,
-    ) -> Result<Vec<Result<(), Error>>, Error> {
+    ) -> Result<Vec<Result<(), Error>>, Unrecorded> {
         let rows = group.iter().zip(places).filter_map(|(work, place)| match work {
             Work::Fragment(sealed) => Some(fragments::NewRow {
                 stream: sealed.stream.id(),
@@ -278,9 +290,14 @@ impl Recorder {
             Work::Deleted(..) | Work::Fragment(_) => None,
         });
         let group = fragments::Group { segments, rows: rows.collect(), deleted: deleted.collect() };
-        let now = (self.clock)();
-        self.faults.check("catalog.commit").map_err(Error::of_disk)?;
-        self.catalog.write_blocking(move |c| fragments::commit_and_notify(c, &group, &notify, now))
+        let (group, now) = (Arc::new((group, notify)), (self.clock)());
+        self.doubt.resolve(|| {
+            let group = group.clone();
+            self.faults.check("catalog.commit").map_err(Error::of_disk)?;
+            let done = self.catalog.write_blocking(move |c| fragments::commit_and_notify(c, &group.0, &group.1, now));
+            self.faults.check("catalog.committed").map_err(Error::of_disk)?;
+            done
+        })
     }
 
     /// Tells those who wait for a group what became of it.

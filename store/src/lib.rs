@@ -20,6 +20,7 @@ mod commit;
 mod coverage;
 mod deletion;
 pub mod documents;
+mod doubt;
 pub mod error;
 pub mod export;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! the spool, and then records it. The channel between the two bounds the PUTs under way.
 
 use crate::commit::{Recorder, Work, gather, kept, with_items};
+use crate::doubt::Unrecorded;
 use crate::faults;
 use crate::segments::objects::bucket::{Objects, PutError};
 use crate::segments::reader::Place;
@@ -182,20 +183,24 @@ impl Settler {
             faults::step("object.kept");
             let mut segments = self.unrecorded.clone();
             segments.insert(group.id, group.state.clone());
-            self.recorder.record(&group.work, &group.places, segments).inspect_err(|error| {
-                let state = match error.kind() {
-                    // The catalog took nothing, for certain: nothing in the object counts, and the next sweep removes it.
-                    Kind::LimitExceeded => SegmentState { end: 0, deletions: false, ..group.state.clone() },
-                    // It may have taken it after all: the next start looks.
-                    _ => SegmentState { end: FILE_HEADER_LEN as u64, closed: false, ..group.state.clone() },
+            self.recorder.record(&group.work, &group.places, segments).map_err(|unrecorded| {
+                let (error, state) = match unrecorded {
+                    // Nothing in the object counts, and the next sweep removes it.
+                    Unrecorded::Refused(error) => {
+                        (error, SegmentState { end: 0, deletions: false, ..group.state.clone() })
+                    }
+                    // The next start looks.
+                    Unrecorded::Unknown(error) => {
+                        (error, SegmentState { end: FILE_HEADER_LEN as u64, closed: false, ..group.state.clone() })
+                    }
                 };
                 self.unrecorded.insert(group.id, state);
+                error
             })
         });
         self.objects.ended(group.id);
         match settled {
             Ok(outcomes) => {
-                faults::step("catalog.committed");
                 self.unrecorded.clear();
                 self.recorder.finish(group.work, outcomes);
                 metrics::histogram!("vidicon_commit_seconds").record(group.begun.elapsed().as_secs_f64());

@@ -221,12 +221,13 @@ impl Store {
         }
     }
 
-    /// Why what comes in is not made durable now, if it is the disk's doing or the bucket's.
+    /// Why what comes in is not made durable now: the catalog does not answer, or it is the disk's doing or the bucket's.
     pub fn storage_problem(&self) -> Option<String> {
-        match self.inner.shared.reader.objects() {
+        let queue = &self.inner.shared.queue;
+        queue.doubt.problem().or_else(|| match self.inner.shared.reader.objects() {
             Some(objects) => objects.problem(),
-            None => self.inner.shared.queue.problem(),
-        }
+            None => queue.problem(),
+        })
     }
 
     /// Bytes that are read ahead from a bucket, or on their way; `0` where segments lie in a folder. For tests.
@@ -492,6 +493,7 @@ impl Opened {
             notices: notices.clone(),
             clock: clock.clone(),
             faults: faults.clone(),
+            doubt: queue.doubt.clone(),
         };
         let committer = match folder.shelf() {
             Shelf::Folder(_) => {

@@ -31,7 +31,8 @@ const TAKEN: &str =
 pub(crate) fn put(c: &Connection, id: Option<i64>, deleted: &DeletedRange) -> Result<(), Error> {
     let DeletedRange { stream, range, place } = deleted;
     c.execute(
-        "INSERT INTO deleted_ranges (id, stream, from_ms, to_ms, segment, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO deleted_ranges (id, stream, from_ms, to_ms, segment, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (id) DO NOTHING",
         params![id, stream, range.from.0, range.to.0, place.segment, place.offset],
     )
     .map_err(db)?;
