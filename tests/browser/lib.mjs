@@ -75,10 +75,10 @@ export async function demo() {
 }
 
 /** `vidicon serve` on a free port and a temporary folder. */
-export async function serve() {
+export async function serve(listen = '127.0.0.1:0', env = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), 'vidicon-test-'));
-  const program = new Program(BINARY, ['serve', '--listen', '127.0.0.1:0', '--data', folder], credentials);
-  const [, url] = await program.line(/ready: (http:\/\/\S+?)\/?$/, 30_000);
+  const program = new Program(BINARY, ['serve', '--listen', listen, '--data', folder], { ...credentials, ...env });
+  const [, url] = await program.line(/ready: (https?:\/\/\S+?)\/?$/, 30_000);
   program.ended.then(() => rmSync(folder, { recursive: true, force: true }));
   return Object.assign(program, { url });
 }
@@ -113,11 +113,11 @@ export async function api(url, method, route, body) {
   return text ? JSON.parse(text) : null;
 }
 
-export async function browser() {
+export async function browser(...more) {
   return chromium.launch({
     executablePath: CHROMIUM,
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--no-first-run',
-      '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
+      '--disable-sync', '--autoplay-policy=no-user-gesture-required', ...more],
   });
 }
 

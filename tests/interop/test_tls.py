@@ -50,6 +50,12 @@ class Files:
         self.openssl("req", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", f"{out}.key", "-out", f"{out}.csr")
         self.openssl("x509", "-req", "-in", f"{out}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial", "-days", "2", "-extfile", "more", "-out", f"{out}.pem")
 
+    def authorities(self, *names):
+        """The file of those that may vouch for devices."""
+        text = "".join((self.folder / f"{name}.pem").read_text() for name in names)
+        (self.folder / "authorities.new").write_text(text)
+        (self.folder / "authorities.new").rename(self.folder / "authorities.pem")
+
     def __getitem__(self, name):
         return str(self.folder / name)
 
@@ -68,7 +74,10 @@ class Tls(Case):
         files.signed("gate", "others", out="foreign")
         # RSA, and registered by its fingerprint.
         files.signed("yard", "others", kind=("rsa:2048",))
-        cls.server = Server(env={"VIDICON_TLS__CERTIFICATE": files["localhost.pem"], "VIDICON_TLS__KEY": files["localhost.key"], "VIDICON_TLS__DEVICE_CA": files["devices.pem"]})
+        files.authority("leaving")
+        files.signed("shed", "leaving")
+        files.authorities("devices", "leaving")
+        cls.server = Server(env={"VIDICON_TLS__CERTIFICATE": files["localhost.pem"], "VIDICON_TLS__KEY": files["localhost.key"], "VIDICON_TLS__DEVICE_CA": files["authorities.pem"]})
         cls.addClassCleanup(cls.server.stop)
         cls.server.ca = files["roots.pem"]
         for name, document in (("policy.json", POLICY), ("trust.json", TRUST)):
@@ -178,6 +187,22 @@ class Tls(Case):
         session.close()
         self.vidicon("certificate", "enable", self.files["yard.pem"])
         self.given("yard", "yard")
+
+    def test_an_authority_that_is_taken_back(self):
+        """Devices of it get nothing from then on. What they were given holds to its end, as the service has it, unless it is ended."""
+        credentials = self.given("shed", "shed")
+        kvs = self.of("kinesisvideo", credentials)
+        kvs.create_stream(StreamName="shed", DataRetentionInHours=1)
+        self.files.authorities("devices")
+        until = time.monotonic() + 20
+        while self.asked("shed", "shed")[0] == 200:
+            self.assertLess(time.monotonic(), until, self.server.log[-5:])
+            time.sleep(0.2)
+        self.assertEqual(self.asked("shed", "shed"), (403, {"message": "Access Denied"}))
+        self.given("gate", "gate")
+        kvs.describe_stream(StreamName="shed")
+        self.vidicon("certificate", "register", self.files["shed.pem"], "--revoked")
+        self.refused("ExpiredTokenException", kvs.describe_stream, StreamName="shed")
 
     def test_a_certificate_that_signs_itself(self):
         self.files.openssl("req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=self", "-keyout", "self.key", "-out", "self.pem")
