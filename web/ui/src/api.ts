@@ -23,7 +23,10 @@ export type CameraStatus =
   | { state: "disabled" }
   | { state: "connecting"; since: Millis }
   | { state: "live"; since: Millis; clock: "sender_reports" | "arrival" | string; via: string }
-  | { state: "failed"; since: Millis; reason: Failure; retry_at: Millis };
+  | { state: "failed"; since: Millis; reason: Failure; retry_at: Millis }
+  /** Of a stream without a camera (the page's own, the API has none): a producer pushes to it, or none does. */
+  | { state: "receiving" }
+  | { state: "silent"; last: Millis | undefined };
 
 export interface Camera {
   name: string;
@@ -42,6 +45,21 @@ export interface Camera {
   description?: string | null;
   has_b_frames: boolean;
   reconnects: number;
+  dropped_gops: number;
+  last_commit_at?: Millis | null;
+  /** Of a stream without a camera: how long it keeps what it gets; null is for ever. */
+  retention_hours?: number | null;
+}
+
+/** What is recorded under a name, whoever brings it. */
+export interface Stream {
+  name: string;
+  retention_hours: number | null;
+  bitrate_bps: number;
+  fps: number;
+  key_interval_ms?: number | null;
+  description?: string | null;
+  has_b_frames: boolean;
   dropped_gops: number;
   last_commit_at?: Millis | null;
 }

@@ -1,7 +1,7 @@
 // Calls to the REST API. Every failure becomes an `ApiError` whose message can be shown as it is.
 
 import type {
-  Alert, ApiErrorBody, Camera, Delivery, Detection, Millis, NewCamera, NewTarget, ProbeAnswer, Rule, Server, Target, Timeline,
+  Alert, ApiErrorBody, Camera, Delivery, Detection, Millis, NewCamera, NewTarget, ProbeAnswer, Rule, Server, Stream, Target, Timeline,
 } from "./api";
 
 /** A call that did not succeed. `status` is 0 when the server was not reached at all. */
@@ -85,6 +85,9 @@ export const api = {
   deleteCamera: (camera: string) => send<void>("DELETE", `/v1/cameras/${name(camera)}`),
   enableCamera: (camera: string, enabled: boolean) => send<Camera>("PATCH", `/v1/cameras/${name(camera)}`, { enabled }),
   probe: (camera: Omit<NewCamera, "name">) => send<ProbeAnswer>("POST", "/v1/cameras/probe", camera),
+
+  streams: async () => (await get<{ streams: Stream[] }>("/v1/streams")).streams,
+  deleteStream: (stream: string) => send<void>("DELETE", `/v1/streams/${name(stream)}`),
 
   timeline: (stream: string, from: Millis, to: Millis, signal?: AbortSignal) =>
     get<Timeline>(`/v1/streams/${name(stream)}/timeline${query({ from: Math.floor(from), to: Math.ceil(to) })}`, signal),

@@ -4,6 +4,7 @@ import { computed, signal, type Signal } from "@preact/signals";
 import type { Alert, Camera, Detection, Millis, Rule, Server, Target } from "./api";
 import { api, messageOf } from "./client";
 import { EventLink, type LinkState } from "./events";
+import { withPushed } from "./pushed";
 import { mergeDetections } from "./timeline/model";
 
 /** A list from the server: not here yet, here, or why it could not be read. */
@@ -41,7 +42,12 @@ async function refresh<T>(target: Signal<Loaded<T>>, read: () => Promise<T[]>): 
   }
 }
 
-export const refreshCameras = (): Promise<void> => refresh(cameras, api.cameras);
+/** Streams without a camera are among them. */
+export const refreshCameras = (): Promise<void> =>
+  refresh(cameras, async () => {
+    const [own, streams] = await Promise.all([api.cameras(), api.streams()]);
+    return withPushed(own, streams);
+  });
 export const refreshRules = (): Promise<void> => refresh(rules, api.rules);
 export const refreshTargets = (): Promise<void> => refresh(targets, api.targets);
 export const refreshAlerts = (): Promise<void> => refresh(recentAlerts, () => api.alerts({ limit: RECENT }));

@@ -42,7 +42,10 @@ export function Timeline({ source, view, playhead, live, onSeek }: Props) {
     return effect(() => {
       void isDark.value;
       const at = hover.value && timeAt(view.value, width, hover.value.x);
-      draw(canvas.current!, paletteOf(canvas.current!), {
+      // A page that is just left is still told of changes.
+      const surface = canvas.current;
+      if (!surface) return;
+      draw(surface, paletteOf(surface), {
         view: view.value, width, data: source.data.value, now: now.value, playhead: playhead.value, live: latest.current.live, hover: at, zone: zone.value,
       });
     });

@@ -8,6 +8,7 @@ import { api, messageOf } from "../client";
 import { bitrate, describe, fps, moment, span } from "../format";
 import type { ReceiveFigures } from "../player/whep";
 import { zone } from "../prefs";
+import { isPushed } from "../pushed";
 import { go, hrefTo } from "../router";
 import { recentAlerts, refreshCameras } from "../state";
 import { ConfirmButton, ErrorNote } from "../ui/bits";
@@ -48,31 +49,39 @@ const CLOCKS: Record<string, string> = {
   arrival: "arrival at this server",
 };
 
+/** How long a stream keeps what it gets. */
+function kept(hours: number | null | undefined): string {
+  if (hours === null || hours === undefined) return "for ever";
+  return hours === 0 ? "not at all, but for those who watch live" : span(hours * 3_600_000);
+}
+
 /** A long wait for key frames is felt at every start and seek. */
 const LONG_KEY_INTERVAL_MS = 4000;
 
 function Facts({ camera, figures, now }: Omit<Props, "editing">) {
   const { status } = camera;
+  const pushed = isPushed(camera);
   const facts: [string, ComponentChildren][] = [];
   const add = (name: string, value: ComponentChildren): void => void facts.push([name, value]);
   if (camera.description) add("Media", describe(camera.description));
   add("Rate", `${bitrate(camera.bitrate_bps)} · ${fps(camera.fps)}`);
   if (figures) add("Received here", `${bitrate(figures.bitrateBps)} · ${fps(figures.fps)} · ${figures.lost} packets lost · ${figures.dropped} pictures dropped`);
-  if (camera.key_interval_ms) add("Key frames", `every ${(camera.key_interval_ms / 1000).toFixed(1)} s${camera.key_interval_ms > LONG_KEY_INTERVAL_MS ? ": starts and seeks are slow; shorten it in the camera" : ""}`);
+  if (camera.key_interval_ms) add("Key frames", `every ${(camera.key_interval_ms / 1000).toFixed(1)} s${camera.key_interval_ms > LONG_KEY_INTERVAL_MS ? `: starts and seeks are slow; shorten it in the ${pushed ? "producer" : "camera"}` : ""}`);
   if (camera.description) add("B-frames", camera.has_b_frames ? "yes: WebRTC cannot show them, so the live picture comes by HLS, later" : "none");
   if (status.state === "live") {
     add("Clock", CLOCKS[status.clock] ?? status.clock);
     add("Pulled by", status.via);
   }
   if ("since" in status) add(status.state === "live" ? "Live since" : "Since", `${moment(status.since, now, zone.value)} (${span(Math.max(0, now - status.since))})`);
-  add("Reconnects", String(camera.reconnects));
+  if (!pushed) add("Reconnects", String(camera.reconnects));
   if (camera.dropped_gops > 0) add("Dropped", `${camera.dropped_gops} groups of pictures, the memory budget was full`);
   if (camera.last_commit_at) add("Durable", `${span(Math.max(0, now - camera.last_commit_at))} ago`);
-  add("Address", <code>{camera.url}</code>);
+  if (pushed) add("Kept", kept(camera.retention_hours));
+  else add("Address", <code>{camera.url}</code>);
   if (camera.username) add("User", `${camera.username}${camera.has_password ? ", with a password" : ""}`);
   return (
     <section>
-      <h2>Camera</h2>
+      <h2>{pushed ? "Stream" : "Camera"}</h2>
       <dl class="facts">
         {facts.map(([name, value]) => (
           <div key={name}>
@@ -95,6 +104,17 @@ function Operations({ camera }: { camera: Camera }) {
       .then(then)
       .catch((thrown: unknown) => setError(messageOf(thrown)));
   };
+  if (isPushed(camera)) {
+    return (
+      <>
+        {error && <ErrorNote message={error} />}
+        <div class="row-actions">
+          <ConfirmButton icon="trash" label="Delete stream" question="Really delete it and all its recordings?" onConfirm={() => run(() => api.deleteStream(camera.name), () => go(hrefTo.wall))} />
+        </div>
+        <p class="hint">No camera of this server records it: producers push to it (PutMedia), or its camera was removed.</p>
+      </>
+    );
+  }
   if (camera.from_config) return <p class="hint">This camera stands in the config file; change it there.</p>;
   return (
     <>

@@ -1,14 +1,14 @@
 // The state of a camera and of its player, in words, as dot, badge and panel.
 
 import type { Camera, CameraStatus } from "../api";
-import { clock, moment, span } from "../format";
+import { ago, clock, moment, span } from "../format";
 import type { LiveState } from "../player/live";
 import { zone } from "../prefs";
 import { now } from "../state";
 import { Icon } from "../ui/icons";
 
 export function stateWord(status: CameraStatus): string {
-  return { disabled: "disabled", connecting: "connecting", live: "live", failed: "failed" }[status.state];
+  return { disabled: "disabled", connecting: "connecting", live: "live", failed: "failed", receiving: "live", silent: "no producer" }[status.state];
 }
 
 export function StateDot({ status }: { status: CameraStatus }) {
@@ -61,7 +61,15 @@ export function StatePanel({ camera, player }: { camera: Camera; player: LiveSta
           </span>
         </span>
       );
+    case "silent":
+      return (
+        <span class="state-panel">
+          <strong>Nobody sends to this stream</strong>
+          <span>{status.last === undefined ? "What was recorded is on the timeline." : `Last media ${ago(status.last, at)}.`}</span>
+        </span>
+      );
     case "live":
+    case "receiving":
       if (player.phase === "failed") {
         return (
           <span class="state-panel bad">

@@ -9,6 +9,7 @@ import { LiveVideo } from "../player/live-video";
 import { RecordedVideo } from "../player/recorded-video";
 import type { RecordedPlayer } from "../player/recorded";
 import type { ReceiveFigures } from "../player/whep";
+import { isLive } from "../pushed";
 import { hrefTo, noteMoment, type Route } from "../router";
 import { cameraOf, cameras, glowing, now, refreshCameras, serverNow } from "../state";
 import { TimelineSource } from "../timeline/data";
@@ -30,7 +31,7 @@ export function CameraPage({ visit }: { visit: Visit }) {
   if (!items) return error ? <ErrorNote message={error} onRetry={() => void refreshCameras()} /> : <div class="skeleton big" aria-hidden="true" />;
   if (!cameraOf(name)) {
     return (
-      <Empty icon="camera" title={`There is no camera “${name}”`}>
+      <Empty icon="camera" title={`There is no camera or stream “${name}”`}>
         <a class="button" href={hrefTo.wall}>
           To the wall
         </a>
@@ -101,7 +102,7 @@ function CameraView({ visit }: { visit: Visit }) {
     return () => clearInterval(timer);
   }, [live]);
 
-  const statusLive = camera.status.state === "live";
+  const statusLive = isLive(camera.status);
   const hasPicture = live ? statusLive && player.phase === "playing" : true;
   return (
     <div class="camera">

@@ -5,6 +5,7 @@ import type { Camera } from "../api";
 import { bitrate, fps } from "../format";
 import type { LiveState } from "../player/live";
 import { LiveVideo } from "../player/live-video";
+import { isLive } from "../pushed";
 import { hrefTo } from "../router";
 import { glowing, now, seenOn } from "../state";
 import { ClassChip } from "../ui/bits";
@@ -29,7 +30,7 @@ function SeenNow({ stream }: { stream: string }) {
 export function Tile({ camera, labels }: { camera: Camera; labels: boolean }) {
   const [player, setPlayer] = useState<LiveState>({ phase: "idle" });
   const alert = glowing.value.get(camera.name);
-  const live = camera.status.state === "live";
+  const live = isLive(camera.status);
   const showsPicture = live && player.phase === "playing";
   const summary = `${camera.name}, ${stateWord(camera.status)}${alert ? `, alert: ${alert.rule}` : ""}`;
   return (
