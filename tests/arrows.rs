@@ -5,13 +5,17 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("vidicon-media", &[]),
     ("vidicon-store", &["vidicon-media"]),
     ("vidicon-ingest", &["vidicon-store", "vidicon-media"]),
     ("vidicon-signaling", &["vidicon-store", "vidicon-media"]),
     ("vidicon-ml", &["vidicon-store", "vidicon-media"]),
     ("vidicon-web", &["vidicon-ingest", "vidicon-signaling", "vidicon-store", "vidicon-media"]),
+    (
+        "vidicon-fuzz",
+        &["vidicon-web", "vidicon-ml", "vidicon-ingest", "vidicon-signaling", "vidicon-store", "vidicon-media"],
+    ),
     (
         "vidicon",
         &["vidicon-web", "vidicon-ml", "vidicon-ingest", "vidicon-signaling", "vidicon-store", "vidicon-media"],

@@ -83,6 +83,14 @@ fn sei_number(bytes: &[u8]) -> (Option<usize>, &[u8]) {
     }
 }
 
+/// The fuzz target: bytes that may be an access unit. It has no more slices than fit into it.
+pub fn fuzz(data: &[u8]) {
+    if let Ok(contents) = look(data) {
+        assert!(contents.slices as usize * 5 <= data.len());
+        assert!(contents.idr_slices <= contents.slices);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

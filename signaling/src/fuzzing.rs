@@ -1,7 +1,5 @@
-//! Bodies of the fuzz targets in `signaling/fuzz`: bytes in, no panic, and what must hold of the result.
-//!
-//! To run one: `cargo +nightly fuzz run sdp_offer` in `signaling/`. They live here so that the tests below run each of
-//! them over random bytes on the stable toolchain too.
+//! Bodies of fuzz targets: bytes in, no panic, and what must hold of the result. `./run fuzz` runs them; the tests below run each over
+//! random bytes too.
 
 use crate::candidates::Candidate;
 use crate::demux::{Demux, Kind};

@@ -48,12 +48,13 @@ pub use routes::{actions, described as routes};
 pub use serve::{Port, serve};
 pub use tls::{Tls, TlsConfig};
 
-/// Bodies of the fuzz targets in `web/fuzz`: bytes in, no panic, and what must hold of the result.
-///
-/// To run one: `cargo +nightly fuzz run sigv4` in `web/`. They live here so that tests run each of them on the stable toolchain too.
+/// Bodies of fuzz targets: bytes in, no panic, and what must hold of the result. `./run fuzz` runs them; the tests beside them do too.
 pub mod fuzzing {
+    pub use crate::auth::oidc::fuzz as id_token;
     pub use crate::auth::{policy::fuzz as policy, session_token::fuzz as session_token, sigv4::fuzz as sigv4};
     pub use crate::aws::fuzz_media as media;
+    pub use crate::aws::sts::fuzz as sts;
+    pub use crate::direct_body::chunked::fuzz as chunked;
     pub use crate::tls::x509::fuzz as certificate;
 
     /// Bytes that may be a body: of the AWS surface, and of the native API.

@@ -166,33 +166,43 @@ impl Chunked {
     }
 }
 
+/// A body, what is left behind it, and whether it has ended.
+type Whole = (Vec<u8>, Vec<u8>, bool);
+
+/// What stands in these bytes, given in pieces of these lengths; or what is wrong, and the body before that.
+fn decode(wire: &[u8], pieces: &[usize]) -> Result<Whole, (Malformed, Vec<u8>)> {
+    let (mut chunked, mut body, mut at) = (Chunked::new(), Vec::new(), 0);
+    let mut pieces = pieces.iter().cycle();
+    while at < wire.len() && !chunked.is_over() {
+        let end = wire.len().min(at + pieces.next().map_or(1, |piece| *piece.max(&1)));
+        let mut piece = wire[at..end].to_vec();
+        let found = chunked.decode(&mut piece);
+        body.extend_from_slice(&piece[..found.body]);
+        if let Some(malformed) = found.malformed {
+            return Err((malformed, body));
+        }
+        assert!(found.used == piece.len() || chunked.is_over());
+        at += found.used;
+    }
+    Ok((body, wire[at..].to_vec(), chunked.is_over()))
+}
+
+/// The fuzz target: the length of a piece, and bytes that may be a chunked body. It is the same in pieces and whole, and no longer
+/// than what it came in.
+pub fn fuzz(data: &[u8]) {
+    let Some((&piece, wire)) = data.split_first() else { return };
+    let whole = decode(wire, &[wire.len().max(1)]);
+    assert_eq!(decode(wire, &[usize::from(piece)]), whole);
+    let (Ok((body, ..)) | Err((_, body))) = whole;
+    assert!(body.len() <= wire.len());
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
     use proptest::prelude::*;
-
-    /// A body, what is left behind it, and whether it has ended.
-    type Decoded = (Vec<u8>, Vec<u8>, bool);
-
-    /// What stands in these bytes, given piece by piece; or what is wrong, and the body before that.
-    fn decode(wire: &[u8], pieces: &[usize]) -> Result<Decoded, (Malformed, Vec<u8>)> {
-        let (mut chunked, mut body, mut at) = (Chunked::new(), Vec::new(), 0);
-        let mut pieces = pieces.iter().cycle();
-        while at < wire.len() && !chunked.is_over() {
-            let end = wire.len().min(at + pieces.next().unwrap().max(&1));
-            let mut piece = wire[at..end].to_vec();
-            let found = chunked.decode(&mut piece);
-            body.extend_from_slice(&piece[..found.body]);
-            if let Some(malformed) = found.malformed {
-                return Err((malformed, body));
-            }
-            assert!(found.used == piece.len() || chunked.is_over());
-            at += found.used;
-        }
-        Ok((body, wire[at..].to_vec(), chunked.is_over()))
-    }
 
     #[test]
     fn sizes_extensions_and_trailers() {
@@ -277,6 +287,7 @@ mod tests {
             pieces in prop::collection::vec(1usize..50, 1..10),
         ) {
             prop_assert_eq!(decode(&wire, &pieces), decode(&wire, &[wire.len().max(1)]));
+            fuzz(&wire);
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Bodies that are not chunked, and those of HTTP/2, stay with hyper.
 
-mod chunked;
+pub(crate) mod chunked;
 mod wire;
 
 pub(crate) use wire::{Readings, Wire};

@@ -182,3 +182,27 @@ impl Entry {
         kept.keys.as_ref().filter(|(_, at)| now < at.plus(STALE_MS)).map(|(keys, _)| keys.clone())
     }
 }
+
+/// The fuzz target: bytes that may be a token, and behind the first line end those that may be a set of keys. None of those keys
+/// signed it, whatever it says of itself: a fuzzer makes no signature.
+pub fn fuzz(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let (token, keys) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let keys = KeySet::parse(keys);
+    let Ok(text) = std::str::from_utf8(token) else { return };
+    match Token::parse(text) {
+        Ok(token) => {
+            let now = UnixMillis(1_800_000_000_000);
+            let _ = (
+                token.claims.check(token.claims.clients(), now),
+                name_of(&token.claims.issuer),
+                token.claims.context().count(),
+            );
+            assert!(token.claims.check(&[], now).is_err(), "it is for nobody");
+            if let Ok(keys) = keys {
+                assert!(keys.verify(&token).is_err());
+            }
+        }
+        Err(fault) => assert!(fault.to_string().len() < 256, "{fault}"),
+    }
+}

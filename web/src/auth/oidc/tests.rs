@@ -101,6 +101,22 @@ fn time_and_audience() {
     assert_eq!(check(json!({"aud": "app", "azp": "x"}), 0), Err(Fault::Audience), "given to another");
 }
 
+proptest::proptest! {
+    #[test]
+    fn whatever_a_token_holds_is_read_or_refused(
+        data: Vec<u8>,
+        name in proptest::sample::select(vec!["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "x"]),
+        value in proptest::sample::select(vec!["1e400", "-9223372036854775808", "1e18", "\"\"", "[\"a\",1]", "[]", "null", "{\"a\":[]}"]),
+    ) {
+        super::fuzz(&data);
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let claims = claims().to_string().replacen('{', &format!("{{\"{name}\":{value},"), 1);
+        let token = format!("{}.{}.AAAA", part("{\"alg\":\"ES256\"}"), part(&claims));
+        let keys = json!({"keys": [{"kty": "EC", "crv": "P-256", "x": "A".repeat(43), "y": "A".repeat(43)}]});
+        super::fuzz(format!("{token}\n{keys}").as_bytes());
+    }
+}
+
 #[test]
 fn sets_leave_out_what_cannot_verify() {
     let rsa = json!({"kty": "RSA", "kid": "1", "n": "AQAB", "e": "AQAB"});

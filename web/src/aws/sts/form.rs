@@ -184,6 +184,19 @@ mod tests {
         Params::read("%ff=%00&=&&", &[b'a', 0xff, b'=', 0xfe]).unwrap();
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_form_holds_is_read_or_refused(
+            data: Vec<u8>,
+            name in proptest::sample::select(vec!["RoleArn", "RoleSessionName", "Policy", "PolicyArns.member.1.arn", "Tags.member.1.Key", "DurationSeconds"]),
+            value in "([a-z%é{}\":/0-9]{0,40}|%[0-9a-f]{2})",
+            times in 1..4usize,
+        ) {
+            super::super::fuzz(&data);
+            super::super::fuzz(format!("Action=AssumeRole\n{}", format!("{name}={value}&").repeat(times)).as_bytes());
+        }
+    }
+
     #[test]
     fn rules_name_the_member() {
         let name = |form: &str| read(form).needed("RoleSessionName", 2..=64, Some(SESSION_NAME)).map(str::to_owned);

@@ -151,3 +151,18 @@ fn credentials(made: &Credentials) -> String {
         ],
     )
 }
+
+/// The fuzz target: bytes that may be a form, and before the first line end a query. What is refused says so in one element.
+pub fn fuzz(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let (query, form) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let Ok(query) = std::str::from_utf8(query) else { return };
+    let read = Params::read(query, form).and_then(|params| {
+        let wanted = assume::Wanted::read(&params).map(drop);
+        let _ = (params.tags(), params.duration(900..=43_200), params.policy_arns().map(drop));
+        wanted
+    });
+    if let Err(error) = read {
+        assert_eq!(error.render(RequestId::new()).status(), axum::http::StatusCode::BAD_REQUEST);
+    }
+}
