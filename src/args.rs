@@ -36,6 +36,8 @@ pub(crate) enum Command {
     RoleAlias(RoleAliasOptions),
     /// Place, list and lift legal holds: ranges of a stream that nothing takes anything from.
     Hold(HoldOptions),
+    /// Look at the keys of encrypted recordings, wrap them by another master key, or destroy one with its stream.
+    Encryption(EncryptionOptions),
     /// Run the server with a camera that plays a synthetic street, a rule, and a receiver that prints its alerts.
     Demo(DemoOptions),
     /// Serve the synthetic street over RTSP, until standard input closes.
@@ -129,6 +131,49 @@ pub(crate) struct ExportOptions {
     /// Certificates (PEM) to trust beside the system's.
     #[arg(long, env = "VIDICON_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) encryption: MasterKeyOptions,
+}
+
+/// The master key of encrypted recordings.
+#[derive(ClapArgs, Clone)]
+pub(crate) struct MasterKeyOptions {
+    /// File with the master key of encrypted recordings; else VIDICON_ENCRYPTION_KEY holds it.
+    #[arg(long, env = "VIDICON_ENCRYPTION__KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Clone)]
+pub(crate) struct EncryptionOptions {
+    #[command(subcommand)]
+    pub(crate) command: EncryptionCommand,
+    /// The data folder.
+    #[arg(long, env = "VIDICON_DATA", value_name = "DIR", default_value = "vidicon-data", global = true)]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Subcommand, Clone)]
+pub(crate) enum EncryptionCommand {
+    /// Say which streams have keys, and which master keys wrap them. A server may have the folder open.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Wrap the keys of all streams by another master key, while no server has the folder open. Recordings are not touched.
+    Rotate {
+        #[command(flatten)]
+        current: MasterKeyOptions,
+        /// File with the new master key.
+        #[arg(long, value_name = "FILE")]
+        new_key_file: PathBuf,
+    },
+    /// Delete a stream and destroy its key, while no server has the folder open: its recordings cannot be read any more, by anybody.
+    Destroy {
+        /// The stream.
+        #[arg(value_name = "STREAM")]
+        stream: media::StreamName,
+    },
 }
 
 #[derive(ClapArgs, Clone)]

@@ -94,12 +94,15 @@ pub struct FragmentMeta {
     pub lead_bytes: u32,
     /// Frames in it, over all tracks.
     pub frames: u32,
-    /// CRC-32C of the bytes of the lead and then of the cluster.
+    /// CRC-32C of the bytes of the lead and then of the cluster. Of an encrypted one what its stream's key makes of that: it tells equal
+    /// fragments of a stream apart from others, and nothing of the bytes.
     pub crc32c: u32,
     /// The header to read it under.
     pub header: HeaderId,
     /// Set if it does not continue the fragment before it.
     pub cause: Option<Cause>,
+    /// Whether the store keeps its bytes encrypted.
+    pub encrypted: bool,
 }
 
 impl FragmentMeta {
@@ -144,7 +147,7 @@ impl Fragment {
     }
 
     /// What is stored of it: the lead, then the cluster.
-    pub fn payload(&self) -> impl Iterator<Item = &Bytes> {
+    pub fn payload(&self) -> impl Iterator<Item = &Bytes> + Clone {
         std::iter::once(&self.lead).chain(self.cluster.parts()).filter(|part| !part.is_empty())
     }
 }
@@ -181,6 +184,7 @@ mod tests {
             crc32c: 0,
             header: header.id,
             cause: None,
+            encrypted: false,
         };
         Fragment { meta, header: header.shared(), lead: Bytes::new(), cluster }
     }

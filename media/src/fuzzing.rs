@@ -226,6 +226,7 @@ pub fn fmp4_segment(data: &[u8]) {
             crc32c: 0,
             header: header.id,
             cause: None,
+            encrypted: false,
         };
         fmp4::segment(&Fragment { meta, header: header.shared(), lead: Bytes::new(), cluster }, 1)
             .map(|segment| segment.to_bytes())

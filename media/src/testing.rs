@@ -103,6 +103,7 @@ pub(crate) fn fragments(header: &Header, frames: Vec<Frame>) -> Vec<Fragment> {
                         crc32c: 0,
                         header: header.id,
                         cause: start.cause,
+                        encrypted: false,
                     },
                     header: header.clone(),
                     lead: bytes::Bytes::new(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod encryption;
 pub(crate) mod export;
 pub(crate) mod identities;
 pub(crate) mod serve;

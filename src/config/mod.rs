@@ -28,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) store: store::Config,
     pub(crate) storage: store::StorageConfig,
+    pub(crate) encryption: store::EncryptionConfig,
     pub(crate) ingest: ingest::Config,
     pub(crate) webrtc: signaling::Config,
     pub(crate) detection: ml::Config,
@@ -49,6 +50,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             store: Default::default(),
             storage: Default::default(),
+            encryption: Default::default(),
             ingest: Default::default(),
             webrtc: Default::default(),
             detection: Default::default(),
@@ -211,6 +213,10 @@ pub(crate) fn load(options: &ServeOptions) -> Result<Config, ConfigError> {
     config.store.data = config.data.clone();
     config.store.storage = config.storage.clone();
     config.validate(file)?;
+    config.store.encryption = config
+        .encryption
+        .load(|name| std::env::var(name).ok())
+        .map_err(|e| ConfigError(format!("{}: {e}", file.display())))?;
     Ok(config)
 }
 

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::fragments::{self, Located};
 use crate::segments::Edition;
 use crate::segments::objects::bucket::Objects;
-use crate::segments::record::HEAD_LEN;
+use crate::segments::record::unpadded_len_of;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -192,7 +192,7 @@ impl Ahead {
 
 /// Bytes of a record without its padding.
 fn record(row: &Located) -> u64 {
-    HEAD_LEN as u64 + u64::from(row.meta.bytes)
+    unpadded_len_of(&row.meta)
 }
 
 /// Where a record ends.

@@ -2,6 +2,8 @@
 //! mending, a sweep, or any other change. What was recorded can be taken out of it, also where a server would expire it at once.
 
 use crate::catalog::{fragments, schema, streams};
+use crate::crypt::config::Encryption;
+use crate::crypt::keys::Keys;
 use crate::export::Source;
 use crate::folder::Folder;
 use crate::segments::reader::Reader;
@@ -21,6 +23,7 @@ const WAIT: Duration = Duration::from_millis(100);
 pub struct Archive {
     catalog: Arc<Mutex<Connection>>,
     reader: Reader,
+    keys: Arc<Keys>,
 }
 
 /// One stream of it. Cheap to clone.
@@ -32,11 +35,13 @@ pub struct ArchivedStream {
 }
 
 impl Archive {
-    /// Opens a folder that holds a store whose catalog is of this program's version. Blocks.
-    pub fn open(data: &Path) -> Result<Archive, Error> {
+    /// Opens a folder that holds a store whose catalog is of this program's version. What is encrypted needs the master key. Blocks.
+    pub fn open(data: &Path, encryption: &Encryption) -> Result<Archive, Error> {
         let folder = Folder::look(data, None)?;
         let catalog = schema::look(&folder.catalog(), folder.store)?;
-        Ok(Archive { catalog: Arc::new(Mutex::new(catalog)), reader: Reader::new(folder.shelf())? })
+        let keys = Arc::new(Keys::look(folder.root(), folder.store, encryption)?);
+        let reader = Reader::new(folder.shelf(), keys.clone())?;
+        Ok(Archive { catalog: Arc::new(Mutex::new(catalog)), reader, keys })
     }
 
     async fn read<T: Send + 'static>(
@@ -73,7 +78,8 @@ impl Source for ArchivedStream {
         let stored = self.archive.read(move |c| streams::header(c, id, header)).await?;
         let damaged =
             || Error::new(Kind::Corrupt, format!("stream {}: header {header} is missing or damaged", self.name));
-        let parsed = media::mkv::parse_header(&stored.ok_or_else(damaged)?.into());
+        let bytes = self.archive.keys.header(id, header, stored.ok_or_else(damaged)?.into());
+        let parsed = media::mkv::parse_header(&bytes.map_err(|e| e.context(format_args!("stream {}", self.name)))?);
         parsed.map(Arc::new).map_err(|e| damaged().with_source(e))
     }
 

@@ -9,7 +9,7 @@ use crate::faults::{self, Faults};
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
-use crate::segments::writer::{Item, LogWriter, SegmentState};
+use crate::segments::writer::{Cipher, Item, LogWriter, SegmentState};
 use crate::state::StreamState;
 use crate::{Clock, Error, Kind, Notice, Range};
 use media::{Fragment, FragmentMeta};
@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Sealed {
     pub(crate) stream: Arc<StreamState>,
     pub(crate) fragment: Arc<Fragment>,
+    /// How it is encrypted, if its meta says that it is.
+    pub(crate) cipher: Option<Cipher>,
     pub(crate) charge: Charge,
     pub(crate) durable: oneshot::Sender<Result<FragmentMeta, Error>>,
     /// What is to be told of it once it is durable.
@@ -270,7 +272,7 @@ impl Recorder {
                 stream: sealed.stream.id(),
                 meta: sealed.fragment.meta.clone(),
                 place: *place,
-                header: sealed.fragment.header.bytes.clone(),
+                header: sealed.stream.stored_header(&sealed.fragment.header),
             }),
             Work::Deleted(..) | Work::DeletedRange(_) => None,
         });
@@ -376,6 +378,7 @@ pub(crate) fn with_items<T>(group: &[Work], append: impl FnOnce(&[Item<'_>]) -> 
                 body,
                 counter_limit: *counter_limit,
                 fragment: &sealed.fragment,
+                cipher: sealed.cipher.as_ref(),
             },
             (Work::Deleted(stream, _), _) => Item::Deleted { stream: *stream },
             (Work::DeletedRange(deletion), _) => {

@@ -18,6 +18,7 @@ mod catalog;
 pub mod check;
 mod commit;
 mod coverage;
+mod crypt;
 mod deletion;
 pub mod documents;
 mod doubt;
@@ -62,6 +63,13 @@ mod weeks_tests;
 mod writer;
 
 pub use budget::BudgetFigures;
+pub use crypt::admin as encryption;
+pub use crypt::config::{
+    Encryption, EncryptionConfig, KEY_VARIABLE, PREVIOUS_KEY_VARIABLE, from_file as master_key_from_file,
+};
+#[doc(hidden)]
+pub use crypt::envelope::fuzz as fuzz_envelope;
+pub use crypt::key::MasterKey;
 pub use error::{Error, Kind};
 #[doc(hidden)]
 pub use faults::{BUCKET_POINTS as BUCKET_FAIL_POINTS, POINTS as FAIL_POINTS};

@@ -215,6 +215,7 @@ mod tests {
             crc32c: counter as u32,
             header: HeaderId(1),
             cause: None,
+            encrypted: false,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::faults;
 use crate::segments::objects::bucket::{Objects, PutError};
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, FileHeader};
-use crate::segments::writer::{Described, Plan, SegmentState};
+use crate::segments::writer::{Described, Encrypted, Plan, SegmentState};
 use crate::{Error, Kind};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,7 +151,8 @@ impl Feed {
         }
         let (id, now) = (self.next_id, (self.clock)());
         self.next_id += 1;
-        let plan = with_items(&work, |items| Plan::new(id, FILE_HEADER_LEN as u64, &Described::default(), items));
+        let (described, mut encrypted) = (Described::default(), Encrypted::default());
+        let plan = with_items(&work, |items| Plan::new(id, FILE_HEADER_LEN as u64, &described, items, &mut encrypted));
         let mut parts = Vec::with_capacity(plan.parts.len() + 1);
         parts.push(Bytes::copy_from_slice(&FileHeader::new(self.store, id, now).encode()));
         parts.extend(plan.parts.into_iter().filter(|part| !part.is_empty()));

@@ -3,7 +3,7 @@
 
 use crate::catalog::quarantine;
 use crate::segments::reader::Place;
-use crate::segments::record::record_len;
+use crate::segments::record::record_len_of;
 use crate::state::StreamState;
 use crate::{Error, Kind};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ pub(crate) async fn confirm(
     match shared.catalog.write(move |c| quarantine::put(c, id, number, place, &reason, now)).await {
         Ok(true) => {
             state.forget_one(number);
-            state.account.gone(record_len(meta.bytes));
+            state.account.gone(record_len_of(meta));
             metrics::counter!("vidicon_quarantined_fragments_total", "stream" => name.to_owned()).increment(1);
             tracing::error!(stream = name, %number, %place, %error, "a damaged fragment is left out from now on");
         }

@@ -90,6 +90,10 @@ impl Store {
     /// Stores an alert with its snapshot and one pending delivery per target, in one transaction.
     pub async fn raise_alert(&self, alert: Alert, snapshot_jpeg: Vec<u8>, targets: &[StreamName]) -> Result<(), Error> {
         let id = self.state(&alert.stream)?.id();
+        let snapshot_jpeg = match self.inner.shared.keys.to_encrypt(id) {
+            Some(key) => key.encrypt_snapshot(id, &alert.id, &snapshot_jpeg)?.into(),
+            None => snapshot_jpeg,
+        };
         let (alert, targets) = (Arc::new(alert), targets.to_vec());
         let raised = alert.clone();
         self.catalog().write(move |c| alerts::raise(c, id, &raised, &snapshot_jpeg, &targets)).await?;
@@ -121,7 +125,8 @@ impl Store {
     /// An alert's snapshot (JPEG).
     pub async fn snapshot(&self, alert_id: &str) -> Result<Vec<u8>, Error> {
         let id = alert_id.to_owned();
-        self.catalog().read(move |c| alerts::snapshot(c, &id)).await
+        let (stream, stored) = self.catalog().read(move |c| alerts::snapshot(c, &id)).await?;
+        self.inner.shared.keys.snapshot(stream, alert_id, stored)
     }
     /// Pending deliveries due at `now`, oldest first, at most `limit`.
     pub async fn due_deliveries(&self, now: UnixMillis, limit: usize) -> Result<Vec<Delivery>, Error> {

@@ -161,6 +161,13 @@ impl Session {
                 format!("stream {} fragment {number} is dropped: {}", self.stream.name(), why.unwrap_or_default());
             return Err(Error::new(Kind::Invalid, message));
         };
+        let cipher = match self.stream.cipher() {
+            Ok(cipher) => cipher,
+            Err(error) => {
+                self.abandon();
+                return Err(error);
+            }
+        };
         self.frame_us = frame_us;
         let mut open = self.open.take().expect("looked at just above");
         self.stream.hub.end(number);
@@ -172,16 +179,17 @@ impl Session {
             bytes,
             lead_bytes: content.lead.len() as u32,
             frames: open.frames,
-            crc32c: content.crc32c,
+            crc32c: self.stream.checksum(open.live.producer_start, open.live.header.id, &content),
             header: open.live.header.id,
             cause: self.stream.take_cause(open.cause),
+            encrypted: cipher.is_some(),
         };
         let Content { lead, cluster, .. } = content;
         let fragment = Arc::new(Fragment { meta, header: open.live.header.clone(), lead, cluster });
         open.charge.seal();
         let (durable, answer) = oneshot::channel();
         let (stream, charge) = (self.stream.clone(), open.charge);
-        let sealed = Sealed { stream, fragment, charge, durable, notify: None, at: Instant::now() };
+        let sealed = Sealed { stream, fragment, cipher, charge, durable, notify: None, at: Instant::now() };
         Ok(match self.stream.seal(sealed, once)? {
             Sealing::Queued => Offer::Sealed(number, Durable::new(answer)),
             Sealing::Before(number, durable) => Offer::Duplicate(number, durable),

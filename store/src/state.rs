@@ -4,6 +4,8 @@ use crate::ahead::Ahead;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, streams};
 use crate::commit::{Queue, RangeDeletion, Sealed, Work};
+use crate::crypt::key::{self, StreamKey};
+use crate::crypt::keys::Keys;
 use crate::deletion::Deletions;
 use crate::follow::{Hub, LiveFragment, Rings};
 use crate::holds::{Holds, overlap};
@@ -12,10 +14,13 @@ use crate::notifications::Notify;
 use crate::order::Order;
 use crate::quota::{Account, Usage};
 use crate::segments::reader::Reader;
-use crate::segments::record::{StreamBody, record_len};
+use crate::segments::record::{StreamBody, record_len_of};
+use crate::segments::writer::Cipher;
+use crate::session::Content;
 use crate::stats::Stats;
 use crate::tail::Tail;
 use crate::{Clock, Config, Durable, Error, Kind, Range, StreamInfo};
+use bytes::Bytes;
 use media::{Cause, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) catalog: Catalog,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) reader: Reader,
     /// Of a bucket.
     pub(crate) ahead: Option<Arc<Ahead>>,
@@ -69,6 +75,8 @@ pub(crate) struct StreamState {
     info: StreamInfo,
     retention_hours: RwLock<Option<u32>>,
     pub(crate) shared: Arc<Shared>,
+    /// What is recorded is encrypted with this, if anything.
+    key: Option<Arc<StreamKey>>,
     pub(crate) budget: Budget,
     pub(crate) hub: Arc<Hub>,
     /// The newest durable fragment.
@@ -125,6 +133,7 @@ impl StreamState {
         };
         Arc::new(StreamState {
             retention_hours: RwLock::new(info.retention_hours),
+            key: shared.keys.to_encrypt(info.id),
             info,
             hub: Arc::new(Hub::new(shared.rings.clone())),
             shared,
@@ -210,6 +219,26 @@ impl StreamState {
     /// `QuotaReached` where a quota is reached that refuses what comes; counted.
     pub(crate) fn admit(&self) -> Result<(), Error> {
         self.account.admit(self.name(), &self.shared.usage)
+    }
+
+    /// What the next fragment is encrypted with, if it is to be.
+    pub(crate) fn cipher(&self) -> Result<Option<Cipher>, Error> {
+        let Some(key) = self.key.clone() else { return Ok(None) };
+        Ok(Some(Cipher { key, salt: key::salt()? }))
+    }
+
+    /// What stands in [`FragmentMeta::crc32c`] of a fragment whose bytes have this checksum.
+    pub(crate) fn checksum(&self, start: UnixMillis, header: HeaderId, content: &Content) -> u32 {
+        let Some(key) = &self.key else { return content.crc32c };
+        key.mark(start, header, content.lead.len() as u32, content.len() as u32, content.crc32c)
+    }
+
+    /// A header as segments and the catalog hold it.
+    pub(crate) fn stored_header(&self, header: &Header) -> Bytes {
+        match &self.key {
+            Some(key) => key.encrypt_header(self.id(), header.id, &header.bytes),
+            None => header.bytes.clone(),
+        }
     }
 
     /// What a segment says of the stream: its description, and the limit of counters.
@@ -399,7 +428,7 @@ impl StreamState {
         let number = fragment.meta.number;
         metrics::counter!("vidicon_stream_bytes_total", "stream" => self.name().to_string())
             .increment(u64::from(fragment.meta.bytes));
-        self.account.added(record_len(fragment.meta.bytes), &self.shared.usage);
+        self.account.added(record_len_of(&fragment.meta), &self.shared.usage);
         let meta = fragment.meta.clone();
         // First, so that whoever learns of it finds it.
         self.shared.tail.push(self.id(), fragment, Instant::now());

@@ -4,6 +4,8 @@ use crate::ahead::Ahead;
 use crate::budget::Process;
 use crate::catalog::{Catalog, fragments, holds, ranges, schema, segments, streams};
 use crate::commit::{Committer, Queue, Recorder, Work};
+use crate::crypt::config::Encryption;
+use crate::crypt::keys::{self, Keys};
 use crate::deletion::Deletions;
 use crate::faults::Faults;
 use crate::folder::Folder;
@@ -70,6 +72,9 @@ pub struct Config {
     /// Where segments lie. Set by the binary from `[storage]`.
     #[serde(skip)]
     pub storage: StorageConfig,
+    /// The master keys, and whether what is recorded is encrypted. Set by the binary from `[encryption]`.
+    #[serde(skip)]
+    pub encryption: Encryption,
     /// Most bytes that all segments together take; 0 is no limit but the disk.
     pub quota_bytes: u64,
     /// The same as a part of the disk that the data lies on, in percent; 0 is none. The smaller of both counts.
@@ -103,6 +108,7 @@ impl Default for Config {
             default_retention_hours: 24 * 7,
             sweep_interval_s: 30,
             storage: StorageConfig::default(),
+            encryption: Encryption::default(),
             quota_bytes: 0,
             quota_percent: 0,
             min_free_bytes: 256 << 20,
@@ -279,7 +285,14 @@ impl Store {
             let with_body = body.is_some();
             let catalog = &inner.shared.catalog;
             faults::step("stream.create");
-            let row = catalog.write(move |c| streams::create(c, &name, retention, now, body)).await?;
+            let keys = inner.shared.keys.clone();
+            let create = move |c: &mut rusqlite::Connection| {
+                let row = streams::create(c, &name, retention, now, body)?;
+                // Where it cannot be made there is no stream, or else the next start makes it.
+                keys.make(row.info.id).inspect_err(|_| drop(streams::delete(c, row.info.id)))?;
+                Ok(row)
+            };
+            let row = catalog.write(create).await?;
             faults::step("stream.created");
             let state = inner.add(row, Recorded::default(), Vec::new());
             let _ = inner.notices.send(Notice::Streams);
@@ -359,7 +372,8 @@ impl Store {
     pub fn usage(&self) -> StoreUsage {
         self.inner.shared.usage.figures()
     }
-    /// Removes a stream and its rows; its bytes go with their segments. `Conflict` while a camera records to it,
+    /// Removes a stream and its rows, and destroys its key, if it has one: what is encrypted of it cannot be read any more once this returns. Its
+    /// bytes go with their segments. `Conflict` while a camera records to it,
     /// or a legal hold keeps some of it.
     pub async fn delete_stream(&self, name: &StreamName) -> Result<(), Error> {
         self.delete(&self.stream(name)?).await
@@ -369,8 +383,8 @@ impl Store {
         let (state, inner) = (stream.state.clone(), self.inner.clone());
         let delete = async move {
             let (id, name) = (state.id(), state.name().clone());
-            let (camera, of) = (name.clone(), state.clone());
-            inner
+            let (camera, of, keys) = (name.clone(), state.clone(), inner.shared.keys.clone());
+            let key_destroyed = inner
                 .shared
                 .catalog
                 .write(move |c| {
@@ -381,7 +395,9 @@ impl Store {
                         ));
                     }
                     crate::holds::none_of(c, &of)?;
-                    streams::delete(c, id)
+                    streams::delete(c, id)?;
+                    // Here, so that no sweep forgets the stream before; a start finishes it.
+                    Ok(keys.destroy(id))
                 })
                 .await?;
             faults::step("stream.deleted");
@@ -400,7 +416,7 @@ impl Store {
             let _ = inner.notices.send(Notice::Documents(documents::STREAM));
             // In the log too, so that a catalog made anew from it does not bring the stream back.
             let _ = noted.await;
-            Ok(())
+            key_destroyed.map_err(|e| e.context(format_args!("stream {} is deleted, but not its key", state.name())))
         };
         detached(delete).await
     }
@@ -451,6 +467,26 @@ fn on_disk(config: &Config, shelf: &Shelf) -> Config {
     }
 }
 
+/// Destroys the keys of streams that were deleted, which a stop may have cut short, and makes those that are missing: of streams that were
+/// made before there was a master key. Where recordings are encrypted and their key is not there, nothing is made in its place.
+fn see_to_keys(c: &rusqlite::Connection, keys: &Keys, data: &std::path::Path) -> Result<(), Error> {
+    for id in streams::deleted(c)? {
+        keys.destroy(id)?;
+    }
+    for row in streams::all(c)? {
+        let (id, name) = (row.info.id, row.info.name);
+        if !keys::exists(data, id) && streams::ends_encrypted(c, id)? {
+            return Err(Error::of_configuration(format!(
+                "the key of stream {name}, keys/{id:016x}.key of {}, is gone: put a copy of it back, or give the stream up with \
+                 `vidicon encryption destroy {name}`",
+                data.display()
+            )));
+        }
+        keys.make(id).map_err(|e| e.context(format_args!("stream {name}")))?;
+    }
+    Ok(())
+}
+
 /// A store whose files are open and mended and whose tasks do not run yet.
 struct Opened {
     inner: Arc<Inner>,
@@ -461,6 +497,8 @@ impl Opened {
     /// Blocks.
     fn new(config: Config, clock: Clock, given: Option<Arc<dyn ObjectStore>>) -> Result<Opened, Error> {
         let mut folder = Folder::open_or_create(&config.data)?;
+        // Before anything is changed.
+        let keys = Arc::new(Keys::open(&config.data, folder.store, &config.encryption)?);
         attach::attach(&mut folder, &config.storage, given)?;
         attach::remember(&config.data, &config.storage)?;
         let folder = Arc::new(folder);
@@ -472,6 +510,7 @@ impl Opened {
         let resume = recovery::recover(&mut connection, &folder, segment_bytes)?;
         // A process never gives out a counter of a block that an earlier one had (invariant 3).
         streams::reserve_all(&connection)?;
+        see_to_keys(&connection, &keys, &config.data)?;
         let secret = schema::secret(&connection)?;
         let rows = streams::all(&connection)?;
         let recorded =
@@ -540,7 +579,7 @@ impl Opened {
                 pipeline.start(folder.clone())?
             }
         };
-        let reader = Reader::new(folder.shelf())?;
+        let reader = Reader::new(folder.shelf(), keys.clone())?;
         let ahead = reader.objects().map(|objects| Ahead::new(objects.clone(), config.budget_bytes / READ_AHEAD));
         let budget = Process::new(config.budget_bytes);
         let streams: Arc<Streams> = Arc::new(RwLock::default());
@@ -553,6 +592,7 @@ impl Opened {
             config,
             clock,
             catalog,
+            keys,
             reader,
             ahead,
             tail,

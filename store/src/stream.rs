@@ -353,10 +353,11 @@ impl Stream {
             return Ok(known);
         }
         let stored = self.state.shared.catalog.read(move |c| streams::header(c, id, header)).await?;
-        let bytes = stored.ok_or_else(|| {
+        let stored = stored.ok_or_else(|| {
             Error::new(Kind::NotFound, format!("stream {} has no header {header}", self.state.name()))
         })?;
-        let parsed = media::mkv::parse_header(&bytes.into()).map_err(|e| {
+        let bytes = self.state.shared.keys.header(id, header, stored.into()).map_err(|e| self.named(e))?;
+        let parsed = media::mkv::parse_header(&bytes).map_err(|e| {
             Error::new(
                 Kind::Corrupt,
                 format!("stream {}: header {header} in the catalog is damaged", self.state.name()),

@@ -178,6 +178,7 @@ mod tests {
             crc32c: 0,
             header: HeaderId(1),
             cause: None,
+            encrypted: false,
         };
         Arc::new(Fragment { meta, header, lead: Bytes::new(), cluster: media::Chunks::new() })
     }

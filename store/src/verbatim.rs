@@ -140,7 +140,7 @@ impl VerbatimWriter {
             header: live.header.id,
             lead_bytes: content.lead.len() as u32,
             bytes: content.len() as u32,
-            crc32c: content.crc32c,
+            crc32c: self.session.stream.checksum(live.producer_start, live.header.id, content),
         };
         let stream = &self.session.stream;
         match stream.sent_before(&key) {

@@ -8,7 +8,7 @@ mod common;
 use crate::check::{CheckOptions, check};
 use crate::holds::Hold;
 use crate::quota::StreamQuota;
-use crate::segments::record::record_len;
+use crate::segments::record::record_len_of;
 use crate::{Config, Offer, Position, Range, Store, Stream, VerbatimWriter};
 use common::sent::*;
 use common::*;
@@ -121,7 +121,7 @@ async fn simulate(scene: &Scene<'_>) -> Figures {
         }
         for (of, durable) in streams.iter_mut().zip(waits) {
             let meta = durable.wait().await.unwrap();
-            recorded += record_len(meta.bytes);
+            recorded += record_len_of(&meta);
             of.left.push(meta);
         }
         if scene.random.is_some() && step % 16 == 7 {

@@ -28,9 +28,12 @@ fn set_version(segment: &Path, version: u32) {
 /// Takes the catalog back to an earlier schema, with all that it had.
 fn set_schema(data: &Path, version: i64) {
     let catalog = rusqlite::Connection::open(data.join("catalog.sqlite")).unwrap();
-    let mut back = "DROP TRIGGER segments_added; DROP TRIGGER segments_changed; DROP TRIGGER segments_removed; DROP TABLE segment_totals;
-         DROP INDEX segments_open; DROP INDEX segments_dead; DROP INDEX segments_dirty; DROP TABLE leftovers;"
-        .to_owned();
+    let mut back =
+        "ALTER TABLE fragments DROP COLUMN encrypted; ALTER TABLE quarantined DROP COLUMN encrypted;".to_owned();
+    if version < 6 {
+        back += "DROP TRIGGER segments_added; DROP TRIGGER segments_changed; DROP TRIGGER segments_removed; DROP TABLE segment_totals;
+         DROP INDEX segments_open; DROP INDEX segments_dead; DROP INDEX segments_dirty; DROP TABLE leftovers;";
+    }
     if version < 5 {
         back += "DROP TABLE quarantined;";
     }
@@ -58,7 +61,7 @@ async fn listed(stream: &Stream, by: TimeBy) -> Vec<FragmentMeta> {
 
 #[tokio::test]
 async fn are_taken_over_whole_and_read_as_ever() {
-    for schema in [1, 2, 3, 4, 5] {
+    for schema in [1, 2, 3, 4, 5, 6] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path();
         let store = open(data).await;
@@ -124,7 +127,43 @@ async fn a_segment_that_holds_what_its_version_does_not_have_is_read_up_to_there
     let report = check(dir.path(), CheckOptions::default()).unwrap();
     assert!(report.problems.iter().any(|(i, what)| *i == 5 && what.contains(&bad.number.to_string())), "{report}");
     assert!(!report.problems.iter().any(|(_, what)| what.contains(&good.number.to_string())), "{report}");
-    set_version(&segments(dir.path())[0], 4);
+    set_version(&segments(dir.path())[0], 5);
     let report = check(dir.path(), CheckOptions::default()).unwrap();
-    assert!(report.to_string().contains("version 4"), "a newer one is named: {report}");
+    assert!(report.to_string().contains("version 5"), "a newer one is named: {report}");
+}
+
+/// What earlier versions wrote stays as it is and readable; what is recorded from then on is encrypted, in a segment of its own.
+#[tokio::test]
+async fn of_earlier_versions_go_on_encrypted() {
+    for (version, schema) in [(1, 1), (2, 4), (3, 5), (3, 6)] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path();
+        let store = open(data).await;
+        let old = record(
+            &mut store.create_stream(&name("gate"), None).await.unwrap().writer(),
+            fragment(&header(1280), T0, 3, 50, None),
+        )
+        .await;
+        store.stop().await.unwrap();
+        let [segment] = &segments(data)[..] else { panic!("one segment") };
+        set_version(segment, version);
+        set_schema(data, schema);
+        let before = std::fs::read(segment).unwrap();
+        let config = store::Config { tail_bytes: 0, ..encrypted(data, 1) };
+        let store = store::Store::open(config, system_clock()).await.unwrap();
+        let stream = store.stream(&name("gate")).unwrap();
+        let new = record(&mut stream.writer(), fragment(&header(1280), T0 + 1000, 3, 50, None)).await;
+        for meta in [&old, &new] {
+            assert_eq!(stream.fragment(meta.number).await.unwrap().frames().unwrap().len(), 3);
+        }
+        assert_eq!((old.encrypted, new.encrypted), (false, true));
+        store.stop().await.unwrap();
+        assert_eq!((segments(data).len(), std::fs::read(segment).unwrap()), (2, before));
+        let report = check(data, CheckOptions::default()).unwrap();
+        assert!(report.is_clean(), "version {version}:\n{report}");
+        // An encrypted record in a file that says it is of a version without them.
+        let newest = segments(data).pop().unwrap();
+        set_version(&newest, 3);
+        assert!(!check(data, CheckOptions::default()).unwrap().is_clean());
+    }
 }

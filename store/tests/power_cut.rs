@@ -53,7 +53,7 @@ async fn script(data: &Path) {
     let mut next = [0i64; PRODUCERS];
     let (mut delete_from, mut retention) = (0, RETENTION);
     for life in 0..2 {
-        let store = open_patiently(settings(data, RETENTION), clock.clock()).await.unwrap();
+        let store = open_patiently(settings(data, RETENTION, true), clock.clock()).await.unwrap();
         let mut streams = Vec::new();
         for text in ["camera-0", "producer-0", "producer-1"] {
             streams.push(match store.stream(&name(text)) {
@@ -143,7 +143,8 @@ async fn prove(at: &str, data: &Path, until: &Until) {
     }
     let clock = TestClock::new();
     clock.advance_ms((until.now - T0).max(0));
-    let store = open_patiently(settings(data, RETENTION), clock.clock()).await.unwrap_or_else(|e| panic!("{at}: {e}"));
+    let store =
+        open_patiently(settings(data, RETENTION, true), clock.clock()).await.unwrap_or_else(|e| panic!("{at}: {e}"));
     let before = store.now().0 - i64::from(RETENTION - 1) * 3_600_000;
     let expired = move |number: FragmentNumber| (number.server_ms() as i64) < before;
     until.told.prove(&store, &expired, until.step - 2, false).await;
@@ -273,7 +274,7 @@ fn a_power_cut_at_any_write_or_sync_loses_nothing_that_was_acknowledged() {
         clock.advance_ms((until.now - T0).max(0));
         let data = first_root.join("data");
         let (again, mending, ()) = recording(&first_root, || async {
-            open_patiently(settings(&data, RETENTION), clock.clock()).await.unwrap().stop().await.unwrap();
+            open_patiently(settings(&data, RETENTION, true), clock.clock()).await.unwrap().stop().await.unwrap();
         });
         let chosen = choose(&mending, each, &mut random);
         tried += replay_all(&first_root, &again, &until, &mending, &chosen, seed);

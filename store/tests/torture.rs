@@ -185,6 +185,8 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
         let clock = fast_clock(began_us);
         let mut told = Told::default();
         let mut proven = 0;
+        // Every second folder.
+        let encrypt = (lane + folder) % 2 == 0;
         for (round, end) in ends.iter().enumerate() {
             let at = format!("seed {seed} lane {lane} folder {folder} life {round} {end:?}");
             let stop_ms = match end {
@@ -200,6 +202,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
                 // With the one that may not have been done.
                 delete_from: told.deleting.last().copied().unwrap_or(0),
                 retention,
+                encrypt,
                 stop_ms,
                 slower: 1,
                 bucket: None,
@@ -233,8 +236,8 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
             if next_mends || matches!(end, End::Die("segment.torn", _)) {
                 continue;
             }
-            let store =
-                open_patiently(settings(&data, retention), clock.clone()).await.unwrap_or_else(|e| panic!("{at}: {e}"));
+            let store = open_patiently(settings(&data, retention, encrypt), clock.clone()).await;
+            let store = store.unwrap_or_else(|e| panic!("{at}: {e}"));
             println!("{at}: {} acknowledged", told.acked);
             told.prove(&store, &expired(&store, retention), proven, false).await;
             proven = round as i64 + 1;
@@ -242,7 +245,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
             let report = patiently(|| check(&data, CheckOptions { payloads: false, ..Default::default() })).unwrap();
             assert!(report.is_clean(), "{at}, mended:\n{report}");
         }
-        end_of(&data, &told, began_us, retention).await;
+        end_of(&data, &told, began_us, retention, encrypt).await;
         did.acked += told.acked;
         did.deletions += told.deleted.len() + told.dropped.len();
     }
@@ -258,8 +261,8 @@ fn expired(store: &Store, retention: u32) -> impl Fn(FragmentNumber) -> bool {
 }
 
 /// All that was ever acknowledged, by the catalog and by segments alone; and no file is there that the catalog does not know.
-async fn end_of(data: &Path, told: &Told, began_us: i64, retention: u32) {
-    let open = || open_patiently(settings(data, retention), fast_clock(began_us));
+async fn end_of(data: &Path, told: &Told, began_us: i64, retention: u32, encrypt: bool) {
+    let open = || open_patiently(settings(data, retention, encrypt), fast_clock(began_us));
     let store = open().await.unwrap();
     told.prove(&store, &expired(&store, retention), 0, false).await;
     store.stop().await.unwrap();

@@ -81,9 +81,10 @@ impl Source {
     async fn describe(&self, notice: Notice) -> Option<(&'static str, Value)> {
         Some(match notice {
             Notice::Persisted(stream, meta) => {
+                let crc32c = (!meta.encrypted).then_some(meta.crc32c);
                 let fields = json!({
                     "stream": stream, "number": meta.number, "producer_start": meta.producer_start,
-                    "duration_ms": meta.duration_ms, "bytes": meta.bytes, "crc32c": meta.crc32c,
+                    "duration_ms": meta.duration_ms, "bytes": meta.bytes, "crc32c": crc32c,
                 });
                 ("fragment", fields)
             }

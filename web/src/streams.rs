@@ -210,7 +210,8 @@ struct Listed {
     duration_ms: u32,
     bytes: u32,
     frames: u32,
-    crc32c: u32,
+    /// None of an encrypted one.
+    crc32c: Option<u32>,
     /// The header that it is read under: those that have the same have the same tracks.
     header: String,
     cause: Option<Cause>,
@@ -218,8 +219,8 @@ struct Listed {
 
 impl From<FragmentMeta> for Listed {
     fn from(meta: FragmentMeta) -> Self {
-        let FragmentMeta { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, cause, .. } = meta;
-        let header = meta.header.to_string();
+        let FragmentMeta { number, producer_start, server_start, duration_ms, bytes, frames, cause, .. } = meta;
+        let (header, crc32c) = (meta.header.to_string(), (!meta.encrypted).then_some(meta.crc32c));
         Listed { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, header, cause }
     }
 }

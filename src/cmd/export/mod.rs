@@ -31,8 +31,9 @@ pub(crate) fn run(options: ExportOptions) -> Result<(), Failure> {
             }
             None => {
                 let data = options.data.clone();
-                let opened = tokio::task::spawn_blocking(move || Archive::open(&data)).await.map_err(Failure::other)?;
-                let archive = opened.map_err(Failure::other)?;
+                let encryption = options.encryption.load()?;
+                let opened = tokio::task::spawn_blocking(move || Archive::open(&data, &encryption)).await;
+                let archive = opened.map_err(Failure::other)?.map_err(Failure::of_store)?;
                 let source = archive.stream(&options.stream).await.map_err(Failure::other)?;
                 write(source, range, format, &options).await
             }

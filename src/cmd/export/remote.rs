@@ -36,7 +36,8 @@ struct Listed {
     duration_ms: u32,
     bytes: u32,
     frames: u32,
-    crc32c: u32,
+    /// None where the server keeps it encrypted.
+    crc32c: Option<u32>,
     header: String,
     cause: Option<media::Cause>,
 }
@@ -53,7 +54,8 @@ impl Listed {
             bytes,
             lead_bytes: 0,
             frames,
-            crc32c,
+            encrypted: crc32c.is_none(),
+            crc32c: crc32c.unwrap_or(0),
             header,
             cause,
         })
@@ -93,7 +95,11 @@ impl Stream {
             return Err(self.wrong(&format!("the server's file of fragment {number} has no header")));
         };
         let stored = bytes.slice(header.bytes.len().min(bytes.len())..);
-        if crc32c::crc32c(&stored) != meta.crc32c || header.id != meta.header {
+        let otherwise = match meta.encrypted {
+            true => stored.len() != meta.bytes as usize,
+            false => crc32c::crc32c(&stored) != meta.crc32c,
+        };
+        if otherwise || header.id != meta.header {
             return Err(self.wrong(&format!("fragment {number} came otherwise than it was listed")));
         }
         let lead: usize = parts

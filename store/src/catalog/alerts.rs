@@ -93,9 +93,10 @@ pub(crate) fn get(c: &Connection, id: &str) -> Result<Alert, Error> {
         .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no alert {id:?}")))
 }
 
-/// An alert's snapshot.
-pub(crate) fn snapshot(c: &Connection, id: &str) -> Result<Vec<u8>, Error> {
-    c.query_row("SELECT jpeg FROM snapshots WHERE alert = ?1", [id], |r| r.get(0))
+/// An alert's snapshot as it is stored, and the stream that it is of.
+pub(crate) fn snapshot(c: &Connection, id: &str) -> Result<(u64, Vec<u8>), Error> {
+    let sql = "SELECT stream, jpeg FROM snapshots JOIN alerts ON alerts.id = alert WHERE alert = ?1";
+    c.query_row(sql, [id], |r| Ok((r.get(0)?, r.get(1)?)))
         .optional()
         .map_err(db)?
         .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no alert {id:?}")))

@@ -30,6 +30,7 @@ fn row(i: u64) -> NewRow {
         crc32c: i.wrapping_mul(40_503_777) as u32,
         header: HeaderId(0x1234_5678_90ab_cdef),
         cause: None,
+        encrypted: false,
     };
     let place = Place { segment: i / 800 + 1, offset: i % 800 * 312_080 };
     NewRow { stream: i % STREAMS + 1, meta, place, header: Bytes::from_static(b"header") }

@@ -6,7 +6,7 @@ use super::{db, expiry, notifications, ranges, segments, streams};
 use crate::memory::{Key, RECENT, Recorded};
 use crate::notifications::Notify;
 use crate::segments::reader::Place;
-use crate::segments::record::record_len;
+use crate::segments::record::record_len_of;
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind, Position, Range, TimeBy, faults};
 use bytes::Bytes;
@@ -39,7 +39,7 @@ pub(crate) struct NewRow {
 }
 
 /// What [`read`] reads.
-pub(crate) const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place, lead_bytes";
+pub(crate) const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place, lead_bytes, encrypted";
 /// Whether no re-sent fragment of the same producer time came later (invariant 7).
 pub(super) const NEWEST_OF_ITS_TIME: &str = "NOT EXISTS (SELECT 1 FROM fragments AS later WHERE later.stream = f.stream
      AND later.producer_start = f.producer_start AND later.counter > f.counter)";
@@ -58,6 +58,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
         crc32c: row.get(7)?,
         header: HeaderId(row.get::<_, i64>(8)? as u64),
         cause: cause.and_then(Cause::from_code),
+        encrypted: row.get(13)?,
     };
     Ok((meta, Place { segment: row.get(10)?, offset: row.get(11)? }))
 }
@@ -103,7 +104,7 @@ fn add_and_notify(
                     notifications::raise(tx, row.stream, &row.meta, notify, now)?;
                 }
                 if added {
-                    let bytes = record_len(row.meta.bytes);
+                    let bytes = record_len_of(&row.meta);
                     let of_segment = per_segment.entry(row.place.segment).or_default();
                     *of_segment = (of_segment.0 + 1, of_segment.1 + bytes);
                     *per_stream.entry(row.stream).or_default() += bytes;
@@ -147,7 +148,7 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
     let mut statement = c
         .prepare_cached(
             "INSERT OR IGNORE INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c,
-                 header, cause, segment, place, lead_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                 header, cause, segment, place, lead_bytes, encrypted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )
         .map_err(db)?;
     let added = statement
@@ -166,6 +167,7 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
             row.place.segment,
             row.place.offset,
             m.lead_bytes,
+            m.encrypted,
         ])
         .map_err(db)?;
     // A row that was not added may be of another fragment with the same counter, and this one must not pass for recorded.
@@ -396,8 +398,8 @@ impl Placed {
         // Sorted once into a table of this connection; SQLite spills it to disk.
         c.execute_batch(
             "DROP TABLE IF EXISTS temp.placed;
-             CREATE TEMP TABLE placed (segment INTEGER, place INTEGER, stream INTEGER, counter INTEGER, bytes INTEGER, PRIMARY KEY (segment, place, stream, counter)) WITHOUT ROWID;
-             INSERT INTO temp.placed SELECT segment, place, stream, counter, bytes FROM fragments;",
+             CREATE TEMP TABLE placed (segment INTEGER, place INTEGER, stream INTEGER, counter INTEGER, bytes INTEGER, encrypted INTEGER, PRIMARY KEY (segment, place, stream, counter)) WITHOUT ROWID;
+             INSERT INTO temp.placed SELECT segment, place, stream, counter, bytes, encrypted FROM fragments;",
         )
         .map_err(db)?;
         Ok(PlacedRows { c, after: None, batch: Vec::new().into_iter() })
@@ -429,7 +431,7 @@ impl PlacedRows<'_> {
         let rows = statement
             .query_map(params![after.0, after.1, after.2, after.3, BATCH as i64], |row| {
                 let (meta, place) = read(row)?;
-                Ok(Placed { stream: row.get(13)?, meta, place })
+                Ok(Placed { stream: row.get(14)?, meta, place })
             })
             .map_err(db)?;
         let batch = rows.collect::<Result<Vec<_>, _>>().map_err(db)?;

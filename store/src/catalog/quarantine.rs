@@ -3,7 +3,7 @@
 use super::db;
 use super::fragments::{COLUMNS, MAX_DURATION_MS, Placed, read};
 use crate::segments::reader::Place;
-use crate::segments::record::record_len;
+use crate::segments::record::{record_len, record_len_of};
 use crate::{Error, Range};
 use media::{FragmentNumber, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -43,22 +43,22 @@ pub(crate) fn put(
     if moved > 0 {
         tx.execute("DELETE FROM fragments WHERE stream = ?1 AND counter = ?2", params![stream, number.counter()])
             .map_err(db)?;
-        let bytes: u32 = tx
+        let (bytes, encrypted) = tx
             .query_row(
-                "SELECT bytes FROM quarantined WHERE stream = ?1 AND counter = ?2",
+                "SELECT bytes, encrypted FROM quarantined WHERE stream = ?1 AND counter = ?2",
                 params![stream, number.counter()],
-                |r| r.get(0),
+                |r| Ok((r.get(0)?, r.get(1)?)),
             )
             .map_err(db)?;
-        count(&tx, stream, place.segment, -1, bytes)?;
+        count(&tx, stream, place.segment, -1, record_len(bytes, encrypted))?;
     }
     tx.commit().map_err(db)?;
     Ok(moved > 0)
 }
 
-/// Counts a row of so many bytes in or out. Its bytes are not noted as gone: no segment is written anew for them.
-pub(crate) fn count(c: &Connection, stream: u64, segment: u64, sign: i64, bytes: u32) -> Result<(), Error> {
-    let bytes = sign * record_len(bytes) as i64;
+/// Counts a row in or out, whose record has so many bytes. Its bytes are not noted as gone: no segment is written anew for them.
+pub(crate) fn count(c: &Connection, stream: u64, segment: u64, sign: i64, bytes: u64) -> Result<(), Error> {
+    let bytes = sign * bytes as i64;
     c.execute(
         "UPDATE segments SET rows = rows + ?2, live_bytes = live_bytes + ?3 WHERE id = ?1",
         params![segment, sign, bytes],
@@ -97,8 +97,8 @@ pub(crate) fn all(c: &Connection, limit: usize) -> Result<(Vec<Quarantined>, u64
     let mut statement = c.prepare(&sql).map_err(db)?;
     let rows = statement.query_map([], |r| {
         let (meta, place) = read(r)?;
-        let row = Placed { stream: r.get(13)?, meta, place };
-        Ok(Quarantined { row, reason: r.get(14)?, at: UnixMillis(r.get(15)?) })
+        let row = Placed { stream: r.get(14)?, meta, place };
+        Ok(Quarantined { row, reason: r.get(15)?, at: UnixMillis(r.get(16)?) })
     });
     let rows = rows.map_err(db)?.collect::<Result<_, _>>().map_err(db)?;
     let count = c.query_row("SELECT count(*) FROM quarantined", [], |r| r.get(0)).map_err(db)?;
@@ -115,7 +115,7 @@ pub(crate) fn release(c: &Connection, row: &Placed) -> Result<bool, Error> {
     let added = tx.execute(&sql, key).map_err(db)?;
     tx.execute("DELETE FROM quarantined WHERE stream = ?1 AND counter = ?2", key).map_err(db)?;
     if added > 0 {
-        count(&tx, row.stream, row.place.segment, 1, row.meta.bytes)?;
+        count(&tx, row.stream, row.place.segment, 1, record_len_of(&row.meta))?;
     }
     tx.commit().map_err(db)?;
     Ok(added > 0)

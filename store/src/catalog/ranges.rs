@@ -109,7 +109,7 @@ fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange, now: Uni
     let mut per_segment = BTreeMap::<u64, (i64, u64)>::new();
     let mut counters: Vec<u64> = Vec::new();
     {
-        let sql = format!("SELECT counter, segment, bytes {TAKEN} LIMIT {BATCH}");
+        let sql = format!("SELECT counter, segment, bytes, encrypted {TAKEN} LIMIT {BATCH}");
         let mut statement = tx.prepare_cached(&sql).map_err(db)?;
         let mut rows = statement
             .query(params![stream, range.from.0, range.to.0, place.segment, place.offset, earliest(range.from)])
@@ -118,7 +118,7 @@ fn sweep_fragments(c: &mut Connection, id: i64, deleted: &DeletedRange, now: Uni
             counters.push(row.get(0).map_err(db)?);
             let bytes: u32 = row.get(2).map_err(db)?;
             let of_segment = per_segment.entry(row.get(1).map_err(db)?).or_default();
-            *of_segment = (of_segment.0 + 1, of_segment.1 + record_len(bytes));
+            *of_segment = (of_segment.0 + 1, of_segment.1 + record_len(bytes, row.get(3).map_err(db)?));
             gone.bytes += u64::from(bytes);
         }
         gone.fragments = counters.len() as u64;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 ///
 /// Plain SQL, so that PostgreSQL can take it over with few changes. 64-bit ids that fill their range (header ids) are stored as
 /// the signed integer of the same bits.
-const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const STEPS: [&str; 7] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 /// The version that they lead to.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
@@ -238,6 +238,12 @@ CREATE TABLE leftovers (
     removed INTEGER,
     PRIMARY KEY (segment, generation)
 ) WITHOUT ROWID;
+";
+
+const VERSION_7: &str = "
+-- Whether the record's payload lies in an envelope, which takes more bytes than it.
+ALTER TABLE fragments ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantined ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Opens the writing connection; makes the tables in an empty file; refuses a newer version, and the catalog of another store.

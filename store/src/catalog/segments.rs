@@ -31,7 +31,8 @@ pub(crate) enum Gone {
 }
 
 /// In SQL, the bytes that the record of a fragment takes ([`crate::segments::record::record_len`]).
-pub(crate) const RECORD_BYTES: &str = "(bytes + 79) / 8 * 8";
+pub(crate) const RECORD_BYTES: &str =
+    "((bytes + 79) / 8 * 8 + encrypted * (32 + 16 * max(1, (bytes + 65535) / 65536)))";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
     let state = SegmentState {

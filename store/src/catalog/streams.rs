@@ -1,6 +1,7 @@
 //! Rows of streams, their headers, and the settings.
 
 use super::db;
+use crate::crypt::envelope;
 use crate::documents::{Change, Expect, STREAM};
 use crate::quota::{AtQuota, StreamQuota};
 use crate::segments::record::StreamBody;
@@ -177,6 +178,12 @@ pub(crate) fn is_newer(c: &Connection, id: u64) -> Result<bool, Error> {
         .map_err(db)
 }
 
+/// Whether the newest fragment of a stream is encrypted.
+pub(crate) fn ends_encrypted(c: &Connection, id: u64) -> Result<bool, Error> {
+    let sql = "SELECT encrypted FROM fragments WHERE stream = ?1 ORDER BY counter DESC LIMIT 1";
+    Ok(c.query_row(sql, [id], |r| r.get(0)).optional().map_err(db)?.unwrap_or(false))
+}
+
 /// Sets the next block of counters aside for every stream: what a start of the process does.
 pub(crate) fn reserve_all(c: &Connection) -> Result<(), Error> {
     c.execute("UPDATE streams SET counter_limit = counter_limit + ?1", [BLOCK]).map_err(db)?;
@@ -193,6 +200,15 @@ pub(crate) fn header(c: &Connection, stream: u64, id: HeaderId) -> Result<Option
 pub(crate) fn put_header(c: &Connection, stream: u64, id: HeaderId, bytes: &[u8]) -> Result<(), Error> {
     match header(c, stream, id)? {
         Some(there) if there == bytes => Ok(()),
+        // Encrypted from now on, or no longer: what is recorded now is readable as it says.
+        Some(there) if envelope::is_one(&there) != envelope::is_one(bytes) => {
+            c.execute(
+                "UPDATE headers SET bytes = ?3 WHERE stream = ?1 AND id = ?2",
+                params![stream, id.0 as i64, bytes],
+            )
+            .map_err(db)?;
+            Ok(())
+        }
         Some(_) => Err(Error::new(Kind::Invalid, format!("two different headers have the id {id}"))),
         None => {
             let mut statement =

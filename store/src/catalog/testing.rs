@@ -29,6 +29,7 @@ pub(super) fn row(stream: u64, counter: u64, at: i64, place: Place) -> NewRow {
         crc32c: 0,
         header: HeaderId(1),
         cause: None,
+        encrypted: false,
     };
     NewRow { stream, meta, place, header: Bytes::from_static(b"h") }
 }

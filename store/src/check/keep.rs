@@ -4,7 +4,7 @@ use super::is_whole;
 use crate::catalog::fragments::{COLUMNS, Placed, read};
 use crate::catalog::{db, quarantine, streams};
 use crate::folder::Folder;
-use crate::segments::record::StreamBody;
+use crate::segments::record::{StreamBody, record_len_of};
 use crate::{Error, Kind};
 use bytes::Bytes;
 use media::{HeaderId, UnixMillis};
@@ -79,7 +79,7 @@ impl Old {
         let mut statement = self.c.prepare_cached(&sql).ok()?;
         let found = statement.query_row(params![segment, offset], |r| {
             let (meta, place) = read(r)?;
-            Ok(Placed { stream: r.get(13)?, meta, place })
+            Ok(Placed { stream: r.get(14)?, meta, place })
         });
         found.optional().ok()?
     }
@@ -194,7 +194,7 @@ fn still_damaged(c: &Connection, folder: &Folder) -> Result<(), Error> {
     let mut statement = c.prepare(&sql).map_err(db)?;
     let rows = statement.query_map([], |r| {
         let (meta, place) = read(r)?;
-        Ok(Placed { stream: r.get(13)?, meta, place })
+        Ok(Placed { stream: r.get(14)?, meta, place })
     });
     let rows = rows.map_err(db)?.collect::<Result<Vec<_>, _>>().map_err(db)?;
     for row in rows {
@@ -203,7 +203,7 @@ fn still_damaged(c: &Connection, folder: &Folder) -> Result<(), Error> {
         } else {
             let key = params![row.stream, row.meta.number.counter()];
             c.execute("DELETE FROM fragments WHERE stream = ?1 AND counter = ?2", key).map_err(db)?;
-            quarantine::count(c, row.stream, row.place.segment, -1, row.meta.bytes)?;
+            quarantine::count(c, row.stream, row.place.segment, -1, record_len_of(&row.meta))?;
         }
     }
     Ok(())

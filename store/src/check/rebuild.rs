@@ -9,7 +9,7 @@ use crate::catalog::{expiry, rewrites, schema, streams};
 use crate::folder::Folder;
 use crate::segments::Edition;
 use crate::segments::reader::Place;
-use crate::segments::record::{RecordKind, StreamBody, record_len};
+use crate::segments::record::{Head, RecordKind, StreamBody, may_be_header, record_len_of};
 use crate::segments::scan::{End, Entry, Scan};
 use crate::segments::writer::SegmentState;
 use crate::{Error, Kind, holds, recovery};
@@ -243,7 +243,7 @@ impl Reading<'_> {
 
     fn header(&self, stream: u64, id: HeaderId) -> Option<Bytes> {
         let known = self.headers.get(&(stream, id.0)).cloned();
-        known.or_else(|| self.old?.header(stream, id).filter(|bytes| HeaderId::of(bytes) == id))
+        known.or_else(|| self.old?.header(stream, id).filter(|bytes| may_be_header(bytes, id)))
     }
 
     /// Where to go on behind a head that cannot be read, as the old catalog knows it, and the fragment that stands there if it is whole.
@@ -252,9 +252,9 @@ impl Reading<'_> {
         if row.place.offset > at {
             return Ok(Some((row.place.offset, None)));
         }
-        let whole = scan.payload_crc(at, row.meta.bytes)? == Some(row.meta.crc32c);
+        let whole = scan.is_whole(at, &Head::fragment(row.stream, &row.meta))?;
         if let (true, Some(header)) = (whole, self.header(row.stream, row.meta.header)) {
-            let next = at + record_len(row.meta.bytes);
+            let next = at + record_len_of(&row.meta);
             let Placed { stream, meta, place } = row;
             return Ok(Some((next, Some(NewRow { stream, meta, place, header }))));
         }

@@ -5,8 +5,9 @@ use super::walk::{MOST_ADOPTED, Walk};
 use crate::catalog::fragments::{NewRow, Placed};
 use crate::catalog::ranges::DeletedRange;
 use crate::catalog::{quarantine, streams};
+use crate::crypt::envelope;
 use crate::segments::reader::Place;
-use crate::segments::record::{Head, RecordKind, StreamBody};
+use crate::segments::record::{Head, RecordKind, StreamBody, may_be_header};
 use crate::segments::scan::Entry;
 use crate::{Error, StreamInfo};
 use bytes::Bytes;
@@ -91,8 +92,10 @@ impl Walk<'_> {
             self.damaged(place, "a header", &entry.head, again);
             return Ok(());
         }
-        let right = HeaderId::of(&entry.payload) == id;
-        if stored.as_ref().is_some_and(|stored| *stored != entry.payload) {
+        let right = may_be_header(&entry.payload, id);
+        // One of the two may be encrypted, and the other from before that, or after.
+        let comparable = |stored: &[u8]| envelope::is_one(stored) == envelope::is_one(&entry.payload);
+        if stored.as_ref().is_some_and(|stored| *stored != entry.payload && comparable(stored)) {
             self.report.problem(5, format!("stream {stream} header {id}: {place} and the catalog differ"));
             if right {
                 self.fixes.push(Fix::Header(stream, id, entry.payload.clone()));

@@ -12,7 +12,7 @@ use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::segments::{RECORD_BYTES, SegmentRow, Totals};
 use crate::catalog::{db, fragments, leftovers, quarantine, rewrites, segments, streams};
 use crate::folder::Folder;
-use crate::segments::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, record_len};
+use crate::segments::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, record_len_of};
 use crate::segments::scan::{End, Entry, Scan};
 use crate::segments::shelf::Shelf;
 use crate::{Error, Kind, StreamInfo, rewrite};
@@ -375,7 +375,7 @@ impl Walk<'_> {
             self.report.problem(6, format!("a byte at the start of segment {id:016x} is damaged"));
             self.fixes.push(Fix::FileHeader(scan.header));
         }
-        let behind = rows.iter().map(|row| row.place.offset + record_len(row.meta.bytes)).max().unwrap_or(0);
+        let behind = rows.iter().map(|row| row.place.offset + record_len_of(&row.meta)).max().unwrap_or(0);
         let end = segment.state.end.max(behind);
         let io = |e| Error::new(Kind::Unavailable, format!("segment {id:016x} cannot be read")).with_source(e);
         let mut described = Described::default();
@@ -420,10 +420,11 @@ impl Walk<'_> {
         }
         let mut next = None;
         while let Some(row) = rows.next_if(|row| row.place.offset == at) {
-            if scan.payload_crc(at, row.meta.bytes).map_err(io)? == Some(row.meta.crc32c) {
+            let head = Head::fragment(row.stream, &row.meta);
+            if scan.is_whole(at, &head).map_err(io)? {
                 self.row_problem(5, &row, &format!("its head is damaged ({why}); its bytes are whole"), false)?;
-                next = Some(at + record_len(row.meta.bytes));
-                self.fixes.push(Fix::Head(row.place, Head::fragment(row.stream, &row.meta)));
+                next = Some(at + head.record_len());
+                self.fixes.push(Fix::Head(row.place, head));
             } else {
                 self.row_problem(1, &row, &format!("its record is damaged: {why}"), true)?;
             }

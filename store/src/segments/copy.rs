@@ -140,10 +140,10 @@ pub(crate) fn write(
                 Ok(ahead) if place >= read_at => old.seek_relative(ahead)?,
                 _ => drop(old.seek(SeekFrom::Start(place))?),
             }
-            payload.resize(head.payload_len as usize, 0);
+            payload.resize(head.stored_len() as usize, 0);
             old.read_exact(&mut payload)?;
-            read_at = place + u64::from(head.payload_len);
-            if crc32c::crc32c(&payload) != head.payload_crc {
+            read_at = place + head.stored_len();
+            if !head.is_whole(&payload) {
                 tracing::error!(segment = header.segment, offset, "a fragment that is copied is damaged");
             }
             new.write_all(&payload)?;
@@ -152,7 +152,7 @@ pub(crate) fn write(
         } else {
             new.write_all(said)?;
         }
-        new.write_all(&padding(head.payload_len))?;
+        new.write_all(&padding(head.stored_len()))?;
         at += head.record_len();
         if at - told > STEP {
             told = at;

@@ -1,9 +1,11 @@
 //! Reading one fragment out of a segment, through `object_store` range reads, so that a bucket can stand in for the folder.
 
 use super::objects::bucket::Objects;
-use super::record::{HEAD_LEN, Head, RecordKind};
+use super::record::{HEAD_LEN, Head};
 use super::shelf::Shelf;
 use super::{Edition, file_name};
+use crate::crypt::envelope::{self, OpenError};
+use crate::crypt::keys::Keys;
 use crate::{Error, Kind};
 use bytes::Bytes;
 use media::FragmentMeta;
@@ -27,6 +29,7 @@ impl std::fmt::Display for Place {
 #[derive(Clone)]
 pub(crate) struct Reader {
     from: From,
+    keys: Arc<Keys>,
 }
 
 #[derive(Clone)]
@@ -36,16 +39,16 @@ enum From {
 }
 
 impl Reader {
-    /// Reads from where segments lie.
-    pub(crate) fn new(shelf: &Shelf) -> Result<Reader, Error> {
+    /// Reads from where segments lie, with these keys.
+    pub(crate) fn new(shelf: &Shelf, keys: Arc<Keys>) -> Result<Reader, Error> {
         let folder = match shelf {
             Shelf::Folder(folder) => folder,
-            Shelf::Objects(objects) => return Ok(Reader { from: From::Objects(objects.clone()) }),
+            Shelf::Objects(objects) => return Ok(Reader { from: From::Objects(objects.clone()), keys }),
         };
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|e| {
             Error::new(Kind::Unavailable, format!("folder {} cannot be read", folder.display())).with_source(e)
         })?;
-        Ok(Reader { from: From::Folder(Arc::new(objects)) })
+        Ok(Reader { from: From::Folder(Arc::new(objects)), keys })
     }
 
     /// The bucket, if that is where segments lie.
@@ -65,7 +68,7 @@ impl Reader {
     }
 
     /// The payload at `place`: lead and cluster. The record there must be the fragment that the catalog says, of that stream (invariant 8), and its
-    /// bytes must have the checksum. `what` names the stream in the error; `generation` is that of the segment; `read` is the record where that
+    /// bytes must have the checksum, and where they are encrypted be what was encrypted there. `what` names the stream in the error; `generation` is that of the segment; `read` is the record where that
     /// was read ahead.
     pub(crate) async fn payload(
         &self,
@@ -78,7 +81,8 @@ impl Reader {
         let corrupt = |why: String| {
             Error::new(Kind::Corrupt, format!("stream {what} fragment {} in {place}: {why}", meta.number))
         };
-        let end = place.offset + HEAD_LEN as u64 + u64::from(meta.bytes);
+        let written = Head::fragment(stream, meta);
+        let end = place.offset + HEAD_LEN as u64 + written.stored_len();
         let edition = Edition { id: place.segment, generation };
         let bytes = match read {
             Some(read) => Ok(read),
@@ -98,21 +102,34 @@ impl Reader {
             return Err(corrupt(format!("the segment ends after {} of {} bytes", bytes.len(), end - place.offset)));
         }
         let damaged = match Head::decode(&bytes) {
-            Ok(head) if head.kind == RecordKind::Fragment && head.stream == stream && head.meta() == *meta => None,
+            Ok(head) if head == written => None,
             Ok(_) => return Err(corrupt("another record stands there".to_owned())),
             // The catalog knows its length and checksum too: what stands behind a damaged head is told by those.
             Err(e) => Some(e),
         };
         let payload = bytes.slice(HEAD_LEN..);
-        let crc = crc32c::crc32c(&payload);
-        if crc != meta.crc32c {
+        if !written.is_whole(&payload) {
             let head = damaged.map_or_else(String::new, |e| format!("{e}; "));
-            return Err(corrupt(format!("{head}checksum {crc:08x} where {:08x} was written", meta.crc32c)));
+            let crc = crc32c::crc32c(&payload);
+            return Err(corrupt(match meta.encrypted {
+                true => format!("{head}the checksum of its encrypted bytes is wrong"),
+                false => format!("{head}checksum {crc:08x} where {:08x} was written", meta.crc32c),
+            }));
         }
         if let Some(error) = damaged {
             metrics::counter!("vidicon_damaged_heads_total").increment(1);
             tracing::warn!(stream = what, number = %meta.number, %place, %error, "the head of a record is damaged; its fragment is whole");
         }
-        Ok(payload)
+        drop(bytes);
+        if !meta.encrypted {
+            return Ok(payload);
+        }
+        let of = |e: Error| e.context(format_args!("stream {what} fragment {}", meta.number));
+        let key = self.keys.of(stream).map_err(of)?;
+        envelope::decrypt(&key, &written.place(), payload).map_err(|e| match e {
+            OpenError::Form | OpenError::Forged => corrupt(e.to_string()),
+            // Another key file was put in place: the bytes are not what is wrong.
+            OpenError::Key => of(Error::new(Kind::Unavailable, e.to_string())),
+        })
     }
 }

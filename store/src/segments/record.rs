@@ -4,14 +4,15 @@
 //! `docs/storage.md` draws the same layout for people. All integers are little-endian.
 
 use crate::Range;
+use crate::crypt::envelope;
 use bytes::Bytes;
 use media::{Cause, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Version of the segment format that this program writes; it reads all from 1 on. Version 2 added the lead of a fragment and the
-/// record of a deleted range, version 3 the generation of a file.
-pub(crate) const VERSION: u32 = 3;
+/// record of a deleted range, version 3 the generation of a file, version 4 encrypted fragments and headers.
+pub(crate) const VERSION: u32 = 4;
 /// Bytes of the header at the start of a segment file.
 pub(crate) const FILE_HEADER_LEN: usize = 64;
 /// Bytes of the head of a record; its payload follows.
@@ -26,6 +27,8 @@ pub(crate) const MAX_LEAD: usize = u16::MAX as usize;
 
 const FILE_MAGIC: [u8; 8] = *b"VDCNSEG\n";
 const RECORD_MAGIC: [u8; 4] = *b"VREC";
+/// The kind of an encrypted fragment, on the disk.
+const ENCRYPTED: u8 = 6;
 
 /// Why bytes are no segment header or no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +144,8 @@ pub(crate) enum RecordKind {
 pub(crate) struct Head {
     pub(crate) kind: RecordKind,
     pub(crate) cause: Option<Cause>,
+    /// Whether the payload of a fragment lies in an envelope ([`crate::crypt::envelope`]).
+    pub(crate) encrypted: bool,
     /// Of the payload, how many bytes at its start are the lead.
     pub(crate) lead_len: u16,
     /// The stream's id in the catalog.
@@ -166,6 +171,7 @@ impl Head {
         Head {
             kind,
             cause: None,
+            encrypted: false,
             lead_len: 0,
             stream,
             counter: 0,
@@ -209,6 +215,7 @@ impl Head {
         debug_assert!(meta.lead_bytes as usize <= MAX_LEAD);
         Head {
             cause: meta.cause,
+            encrypted: meta.encrypted,
             lead_len: meta.lead_bytes as u16,
             counter: meta.number.counter(),
             producer_start: meta.producer_start,
@@ -235,6 +242,7 @@ impl Head {
             crc32c: self.payload_crc,
             header: self.header,
             cause: self.cause,
+            encrypted: self.encrypted,
         }
     }
 
@@ -248,7 +256,7 @@ impl Head {
     pub(crate) fn encode(&self) -> [u8; HEAD_LEN] {
         let mut out = [0; HEAD_LEN];
         out[..4].copy_from_slice(&RECORD_MAGIC);
-        out[4] = self.kind as u8;
+        out[4] = if self.encrypted { ENCRYPTED } else { self.kind as u8 };
         out[5] = self.cause.map_or(0, |c| c as u8);
         out[6..8].copy_from_slice(&self.lead_len.to_le_bytes());
         out[8..16].copy_from_slice(&self.stream.to_le_bytes());
@@ -279,10 +287,11 @@ impl Head {
         if u32_at(bytes, 68) != crc32c::crc32c(&bytes[..68]) {
             return Err(FormatError::HeadChecksum);
         }
+        let encrypted = bytes[4] == ENCRYPTED;
         let kind = match bytes[4] {
             1 => RecordKind::Stream,
             2 => RecordKind::Header,
-            3 => RecordKind::Fragment,
+            3 | ENCRYPTED => RecordKind::Fragment,
             4 => RecordKind::Deleted,
             5 => RecordKind::DeletedRange,
             _ => return Err(FormatError::Field("kind")),
@@ -294,6 +303,7 @@ impl Head {
         let head = Head {
             kind,
             cause,
+            encrypted,
             lead_len: u16::from_le_bytes([bytes[6], bytes[7]]),
             stream: u64_at(bytes, 8),
             counter: u64_at(bytes, 16),
@@ -332,7 +342,7 @@ impl Head {
             return None;
         }
         let fits = |bytes: &[u8]| match self.kind {
-            RecordKind::Header => HeaderId::of(bytes) == self.header,
+            RecordKind::Header => !envelope::is_one(bytes) && HeaderId::of(bytes) == self.header,
             RecordKind::Stream => StreamBody::decode(bytes).is_ok(),
             _ => false,
         };
@@ -351,19 +361,56 @@ impl Head {
 
     /// Bytes from the start of this record to the start of the next.
     pub(crate) fn record_len(&self) -> u64 {
-        record_len(self.payload_len)
+        record_len(self.payload_len, self.encrypted)
+    }
+
+    /// Bytes that stand behind the head: the payload, or its envelope.
+    pub(crate) fn stored_len(&self) -> u64 {
+        stored_len(self.payload_len, self.encrypted)
+    }
+
+    /// Whether these are the bytes that were written behind the head. Needs no key.
+    pub(crate) fn is_whole(&self, stored: &[u8]) -> bool {
+        match self.encrypted {
+            true => stored.len() as u64 == self.stored_len() && envelope::is_whole(stored, Some(self.payload_crc)),
+            false => crc32c::crc32c(stored) == self.payload_crc,
+        }
+    }
+
+    /// What is authenticated with the bytes of an encrypted fragment: all that its head says of it.
+    pub(crate) fn place(&self) -> [u8; HEAD_LEN] {
+        self.encode()
     }
 }
 
-/// Bytes that a record with such a payload takes: head, payload, zeros up to the alignment.
-pub(crate) fn record_len(payload_len: u32) -> u64 {
-    (HEAD_LEN as u64 + u64::from(payload_len)).next_multiple_of(ALIGN as u64)
+fn stored_len(payload_len: u32, encrypted: bool) -> u64 {
+    if encrypted { envelope::len(payload_len.into()) } else { payload_len.into() }
 }
 
-/// The zeros that follow a payload.
-pub(crate) fn padding(payload_len: u32) -> Bytes {
+/// Bytes that a record with such a payload takes: head, payload or its envelope, zeros up to the alignment.
+pub(crate) fn record_len(payload_len: u32, encrypted: bool) -> u64 {
+    (HEAD_LEN as u64 + stored_len(payload_len, encrypted)).next_multiple_of(ALIGN as u64)
+}
+
+/// Bytes that the record of a fragment takes.
+pub(crate) fn record_len_of(meta: &FragmentMeta) -> u64 {
+    record_len(meta.bytes, meta.encrypted)
+}
+
+/// The same without the zeros at its end.
+pub(crate) fn unpadded_len_of(meta: &FragmentMeta) -> u64 {
+    HEAD_LEN as u64 + stored_len(meta.bytes, meta.encrypted)
+}
+
+/// Whether these bytes may be the header of this id. Of encrypted ones only a key tells for certain.
+pub(crate) fn may_be_header(bytes: &[u8], id: HeaderId) -> bool {
+    envelope::is_whole(bytes, None) || HeaderId::of(bytes) == id
+}
+
+/// The zeros that follow so many bytes behind a head.
+pub(crate) fn padding(stored_len: u64) -> Bytes {
     const ZEROS: [u8; ALIGN] = [0; ALIGN];
-    let len = record_len(payload_len) - HEAD_LEN as u64 - u64::from(payload_len);
+    let len = (HEAD_LEN as u64 + stored_len).next_multiple_of(ALIGN as u64) - HEAD_LEN as u64 - stored_len;
     Bytes::from_static(&ZEROS[..len as usize])
 }
 
@@ -428,9 +475,9 @@ pub fn fuzz(data: &[u8]) {
     while let Ok(head) = Head::decode(rest) {
         assert_eq!(head.encode(), rest[..HEAD_LEN]);
         let _ = head.meta().number.to_string();
-        let payload_end = HEAD_LEN + head.payload_len as usize;
+        let payload_end = HEAD_LEN + head.stored_len() as usize;
         if let Some(payload) = rest.get(HEAD_LEN..payload_end) {
-            let _ = StreamBody::decode(payload);
+            let _ = (StreamBody::decode(payload), head.is_whole(payload));
         }
         let Some(next) = rest.get(head.record_len() as usize..) else { break };
         rest = next;
@@ -463,6 +510,7 @@ mod tests {
                     kind: KINDS[usize::from(kind) - 1],
                     lead_len: if kind == 3 { u32::from(lead_len).min(payload_len) as u16 } else { 0 },
                     cause: Cause::from_code(cause),
+                    encrypted: kind == 3 && random & 1 == 1,
                     stream,
                     counter,
                     producer_start: UnixMillis(producer),
@@ -485,7 +533,8 @@ mod tests {
                 prop_assert_eq!(Head::fragment(head.stream, &head.meta()), head);
             }
             prop_assert_eq!(head.record_len() % ALIGN as u64, 0);
-            prop_assert_eq!(HEAD_LEN + head.payload_len as usize + padding(head.payload_len).len(), head.record_len() as usize);
+            let stored = head.stored_len();
+            prop_assert_eq!(HEAD_LEN as u64 + stored + padding(stored).len() as u64, head.record_len());
         }
 
         #[test]
@@ -510,10 +559,10 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let mut bytes = FileHeader::new(Uuid::nil(), 7, UnixMillis(1)).encode();
-        bytes[8] = 4;
+        bytes[8] = 5;
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(FileHeader::decode(&bytes), Err(FormatError::Version(4)));
+        assert_eq!(FileHeader::decode(&bytes), Err(FormatError::Version(5)));
         assert_eq!(Head::decode(&bytes[..10]), Err(FormatError::Short { have: 10, need: 72 }));
     }
 

@@ -4,6 +4,7 @@
 //! like a record of another stream. A segment can be walked up to its first damaged head, and no further.
 
 use super::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, RecordKind};
+use crate::crypt::envelope;
 use crate::{Error, Kind};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -130,7 +131,7 @@ impl Scan {
         }
         let at = self.at;
         let Some(head) = Head::mend(&self.bytes_at(at, HEAD_LEN)?) else { return Ok(None) };
-        if self.len - at < head.record_len() || self.payload_crc(at, head.payload_len)? != Some(head.payload_crc) {
+        if self.len - at < head.record_len() || !self.is_whole(at, &head)? {
             return Ok(None);
         }
         let payload = match head.kind {
@@ -141,23 +142,33 @@ impl Scan {
         Ok(Some(Entry { offset: at, head, payload }))
     }
 
-    /// The checksum of what stands behind a head at `offset`; `None` if the file ends before. The walk stands elsewhere afterwards:
-    /// [`Self::seek`] comes next.
-    pub(crate) fn payload_crc(&mut self, offset: u64, payload_len: u32) -> io::Result<Option<u32>> {
+    /// Whether what stands behind this head at `offset` is what was written there. The walk stands elsewhere afterwards: [`Self::seek`]
+    /// comes next.
+    pub(crate) fn is_whole(&mut self, offset: u64, head: &Head) -> io::Result<bool> {
         let start = offset.saturating_add(HEAD_LEN as u64);
-        let mut left = u64::from(payload_len);
+        let mut left = head.stored_len();
         if start.saturating_add(left) > self.len {
-            return Ok(None);
+            return Ok(false);
         }
         self.file.seek(SeekFrom::Start(start))?;
-        let (mut crc, mut buffer) = (0, vec![0; 1 << 16]);
+        let (mut crc, mut written) = (0, head.payload_crc);
+        if head.encrypted {
+            let mut envelope = [0; envelope::HEAD_LEN];
+            self.file.read_exact(&mut envelope)?;
+            let Some((_, crc_of_all)) = envelope::read_head(&envelope).filter(|(mark, _)| *mark == written) else {
+                return Ok(false);
+            };
+            (crc, written) = (envelope::crc_of_head(&envelope), crc_of_all);
+            left -= envelope::HEAD_LEN as u64;
+        }
+        let mut buffer = vec![0; 1 << 16];
         while left > 0 {
             let part = &mut buffer[..left.min(1 << 16) as usize];
             self.file.read_exact(part)?;
             crc = crc32c::crc32c_append(crc, part);
             left -= part.len() as u64;
         }
-        Ok(Some(crc))
+        Ok(crc == written)
     }
 
     fn bytes_at(&mut self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
@@ -191,6 +202,9 @@ impl Scan {
         if self.header.version == 1 && (head.lead_len > 0 || head.kind == RecordKind::DeletedRange) {
             return Ok(Err(End::Torn(FormatError::Field("kind"))));
         }
+        if self.header.version < 4 && head.encrypted {
+            return Ok(Err(End::Torn(FormatError::Field("kind"))));
+        }
         // Checked against the file's length before anything is allocated.
         if left < head.record_len() {
             return torn(head.record_len());
@@ -200,8 +214,8 @@ impl Scan {
         if self.read_fragments || head.kind != RecordKind::Fragment {
             payload.resize(rest as usize, 0);
             self.file.read_exact(&mut payload)?;
-            payload.truncate(head.payload_len as usize);
-            if crc32c::crc32c(&payload) != head.payload_crc {
+            payload.truncate(head.stored_len() as usize);
+            if !head.is_whole(&payload) {
                 return Ok(Err(End::Torn(FormatError::PayloadChecksum)));
             }
         } else {

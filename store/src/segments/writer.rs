@@ -6,10 +6,12 @@
 
 use super::append::{self, Stage, Tail};
 use super::reader::Place;
-use super::record::{FILE_HEADER_LEN, FileHeader, HEAD_LEN, Head, StreamBody, padding, record_len};
+use super::record::{FILE_HEADER_LEN, FileHeader, Head, StreamBody, padding};
+use crate::crypt::envelope;
+use crate::crypt::key::StreamKey;
 use crate::faults::{self, Faults};
 use crate::{Error, Kind, Range};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use media::{Fragment, HeaderId, UnixMillis};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -22,11 +24,51 @@ use uuid::Uuid;
 /// One thing to append.
 pub(crate) enum Item<'a> {
     /// A fragment, with what a segment must say of its stream before it.
-    Fragment { stream: u64, body: &'a StreamBody, counter_limit: u64, fragment: &'a Fragment },
+    Fragment {
+        stream: u64,
+        body: &'a StreamBody,
+        counter_limit: u64,
+        fragment: &'a Fragment,
+        /// How it is encrypted, if its meta says that it is.
+        cipher: Option<&'a Cipher>,
+    },
     /// The stream was deleted.
     Deleted { stream: u64 },
     /// Of the stream, what stands before it in the log and overlaps this range was deleted.
     DeletedRange { stream: u64, range: Range },
+}
+
+/// What a fragment is encrypted with: drawn once for it, so that its bytes are the same where its group is written again.
+pub(crate) struct Cipher {
+    pub(crate) key: Arc<StreamKey>,
+    pub(crate) salt: [u8; envelope::SALT_LEN],
+}
+
+/// Memory that encrypted fragments of a group lie in. Used again for the next group, unless that one was large.
+#[derive(Default)]
+pub(crate) struct Encrypted(BytesMut);
+
+/// Most bytes of such memory that are kept.
+const KEPT: usize = 16 << 20;
+
+impl Encrypted {
+    /// Makes room for all of a group at once: only one piece of memory can be used again.
+    fn reserve(&mut self, group: &[Item<'_>]) {
+        if self.0.capacity() > KEPT {
+            self.0 = BytesMut::new();
+        }
+        let encrypted = group.iter().filter_map(|item| match item {
+            Item::Fragment { fragment, cipher: Some(_), .. } => Some(envelope::len(fragment.meta.bytes.into())),
+            _ => None,
+        });
+        self.0.reserve(encrypted.sum::<u64>() as usize);
+    }
+
+    fn fragment(&mut self, cipher: &Cipher, head: &Head, fragment: &Fragment) -> Bytes {
+        let parts = fragment.payload().map(|part| &part[..]);
+        envelope::encrypt(&cipher.key, &head.place(), &cipher.salt, head.payload_crc, parts, &mut self.0);
+        self.0.split().freeze()
+    }
 }
 
 /// What the catalog has to know of a segment.
@@ -67,6 +109,7 @@ pub(crate) struct LogWriter {
     /// Segment states that no catalog transaction holds yet.
     unrecorded: BTreeMap<u64, SegmentState>,
     stage: Stage,
+    encrypted: Encrypted,
     faults: Arc<Faults>,
 }
 
@@ -92,8 +135,8 @@ impl LogWriter {
             None => None,
         };
         let folder = folder.to_owned();
-        let (unrecorded, stage) = (BTreeMap::new(), Stage::default());
-        Ok(LogWriter { folder, store, segment_bytes, next_id, active, unrecorded, stage, faults })
+        let (unrecorded, stage, encrypted) = (BTreeMap::new(), Stage::default(), Encrypted::default());
+        Ok(LogWriter { folder, store, segment_bytes, next_id, active, unrecorded, stage, encrypted, faults })
     }
 
     /// Appends a group and syncs it. Gives the place of each item (of `Deleted` too). After an error nothing of the group counts.
@@ -171,7 +214,7 @@ impl LogWriter {
             self.create(now).map_err(Failure::Write)?;
         }
         let active = self.active.as_mut().expect("made just above");
-        let plan = Plan::new(active.id, active.end, &active.described, group);
+        let plan = Plan::new(active.id, active.end, &active.described, group, &mut self.encrypted);
         let wrote = match self.faults.check("segment.write") {
             Ok(()) => active.tail.append(&plan.parts, active.end, &mut self.stage, &self.faults),
             Err(error) => Err(append::Failure::Write(error)),
@@ -271,11 +314,18 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Of a group that goes to this segment behind `end`, where `described` is described before.
-    pub(crate) fn new(segment: u64, end: u64, described: &Described, group: &[Item<'_>]) -> Plan {
+    pub(crate) fn new(
+        segment: u64,
+        end: u64,
+        described: &Described,
+        group: &[Item<'_>],
+        encrypted: &mut Encrypted,
+    ) -> Plan {
+        encrypted.reserve(group);
         let mut plan =
             Plan { parts: Vec::new(), places: Vec::with_capacity(group.len()), end, described: Described::default() };
         for item in group {
-            if let Item::Fragment { stream, body, counter_limit, fragment } = item {
+            if let Item::Fragment { stream, body, counter_limit, fragment, cipher } = item {
                 // Again where the retention changed: of several descriptions the last counts.
                 let said = plan.described.streams.get(stream).or_else(|| described.streams.get(stream));
                 if said != Some(&body.retention_hours) {
@@ -285,14 +335,22 @@ impl Plan {
                 }
                 let key = (*stream, fragment.meta.header);
                 if !described.headers.contains(&key) && plan.described.headers.insert(key) {
-                    let payload = fragment.header.bytes.clone();
+                    let (id, bytes) = (fragment.meta.header, &fragment.header.bytes);
+                    let payload = match cipher {
+                        Some(cipher) => cipher.key.encrypt_header(*stream, id, bytes),
+                        None => bytes.clone(),
+                    };
                     plan.push(Head::header(*stream, fragment.meta.header, &payload), [payload]);
                 }
             }
             plan.places.push(Place { segment, offset: plan.end });
             match item {
-                Item::Fragment { stream, fragment, .. } => {
-                    plan.push(Head::fragment(*stream, &fragment.meta), fragment.payload().cloned());
+                Item::Fragment { stream, fragment, cipher, .. } => {
+                    let head = Head::fragment(*stream, &fragment.meta);
+                    match cipher {
+                        Some(cipher) => plan.push(head, [encrypted.fragment(cipher, &head, fragment)]),
+                        None => plan.push(head, fragment.payload().cloned()),
+                    }
                 }
                 Item::Deleted { stream } => plan.push(Head::deleted(*stream), []),
                 Item::DeletedRange { stream, range } => plan.push(Head::deleted_range(*stream, *range), []),
@@ -305,13 +363,9 @@ impl Plan {
         self.parts.push(Bytes::copy_from_slice(&head.encode()));
         let before = self.parts.len();
         self.parts.extend(payload);
-        debug_assert_eq!(
-            self.parts[before..].iter().map(Bytes::len).sum::<usize>(),
-            head.payload_len as usize,
-            "head {HEAD_LEN}"
-        );
-        self.parts.push(padding(head.payload_len));
-        self.end += record_len(head.payload_len);
+        debug_assert_eq!(self.parts[before..].iter().map(Bytes::len).sum::<usize>() as u64, head.stored_len());
+        self.parts.push(padding(head.stored_len()));
+        self.end += head.record_len();
     }
 }
 

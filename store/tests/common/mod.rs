@@ -13,7 +13,7 @@ use media::{
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use store::{Clock, Config, Durable, Error, Offer, Store, Writer};
+use store::{Clock, Config, Durable, Encryption, Error, MasterKey, Offer, Store, Writer};
 
 /// 2026-11-23T06:00:00Z.
 pub const T0: i64 = 1_795_413_600_000;
@@ -45,6 +45,12 @@ pub fn system_clock() -> Clock {
 /// Settings with a fast commit.
 pub fn config(data: &Path) -> Config {
     Config { data: data.to_owned(), commit_interval_ms: 5, ..Config::default() }
+}
+
+/// The same, with recordings encrypted under this master key.
+pub fn encrypted(data: &Path, master: u8) -> Config {
+    let key = MasterKey::parse(&format!("{master:02x}").repeat(32));
+    Config { encryption: Encryption { key, previous: None, new_recordings: true }, ..config(data) }
 }
 
 pub async fn open(data: &Path) -> Store {

@@ -39,6 +39,8 @@ pub struct Orders {
     pub delete_from: i64,
     /// Hours of retention of all streams; 0 for none.
     pub retention: u32,
+    /// Whether recordings are encrypted.
+    pub encrypt: bool,
     /// When to stop in order, in ms; 0 for never.
     pub stop_ms: u64,
     /// Pauses are so many times longer.
@@ -102,7 +104,7 @@ pub async fn run() {
         std::process::exit(1);
     });
     let orders: Orders = serde_json::from_str(&std::env::var(VARIABLE).expect("started by a test")).unwrap();
-    let (config, clock) = (settings(&orders.data, orders.retention), fast_clock(orders.began_us));
+    let (config, clock) = (settings(&orders.data, orders.retention, orders.encrypt), fast_clock(orders.began_us));
     let opened = match &orders.bucket {
         Some(bucket) => bucket.open(config, clock).await,
         None => open_patiently(config, clock).await,

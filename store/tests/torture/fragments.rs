@@ -13,13 +13,14 @@ pub const STEP: i64 = 250;
 /// Deletions stay this many fragments behind what was acknowledged: further than anything is sent again.
 pub const BEHIND: i64 = 24;
 
-pub fn settings(data: &Path, retention: u32) -> Config {
+pub fn settings(data: &Path, retention: u32, encrypt: bool) -> Config {
+    let config = if encrypt { encrypted(data, 1) } else { config(data) };
     Config {
         segment_bytes: 60_000,
         commit_interval_ms: 2,
         tail_bytes: 50_000,
         default_retention_hours: retention,
-        ..config(data)
+        ..config
     }
 }
 

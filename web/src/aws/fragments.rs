@@ -168,6 +168,7 @@ mod tests {
             crc32c: 0,
             header: HeaderId(0),
             cause: None,
+            encrypted: false,
         }
     }
 

@@ -112,6 +112,7 @@ mod tests {
             crc32c: 0,
             header: HeaderId(1),
             cause: None,
+            encrypted: false,
         }
     }
     /// (media sequence, counter, discontinuity) of each entry.

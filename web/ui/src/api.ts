@@ -188,7 +188,7 @@ export interface NewTarget {
 
 /** What `GET /v1/events` sends, by event name. */
 export interface ServerEvents {
-  fragment: { stream: string; number: string; producer_start: Millis; duration_ms: number; bytes: number; crc32c: number };
+  fragment: { stream: string; number: string; producer_start: Millis; duration_ms: number; bytes: number; crc32c: number | null };
   detections: { stream: string; detections: Detection[] };
   alert: Alert;
   cameras: unknown;
