@@ -24,14 +24,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use store::export::Fragments;
-use store::{Config, Offer, Position, Range, Start as Begin, Store, Verbatim};
+use store::{Config, EncryptionConfig, Offer, Position, Range, Start as Begin, Store, Verbatim};
 
 const T0: i64 = 1_795_413_600_000;
 const FRAGMENT: u64 = 312_080;
 
 fn config(data: &str) -> Config {
     let storage = std::env::var("VIDICON_BENCH_STORAGE").map(|text| serde_json::from_str(&text).unwrap());
-    Config { data: data.into(), default_retention_hours: 0, storage: storage.unwrap_or_default(), ..Config::default() }
+    // With VIDICON_ENCRYPTION_KEY set, encrypted.
+    let encryption = EncryptionConfig::default().load(|name| std::env::var(name).ok()).unwrap();
+    let storage = storage.unwrap_or_default();
+    Config { data: data.into(), default_retention_hours: 0, storage, encryption, ..Config::default() }
 }
 
 fn clock() -> store::Clock {
@@ -256,14 +259,14 @@ async fn read(data: &str, stream: &str) -> serde_json::Value {
     let store = open(data).await;
     let all = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
     let mut fragments = Fragments::new(store.stream(&stream.parse().unwrap()).unwrap(), all);
-    let (began, mut bytes, mut count) = (Instant::now(), 0u64, 0u64);
+    let (began, before, mut bytes, mut count) = (Instant::now(), cpu(), 0u64, 0u64);
     while let Some((_, read)) = fragments.next().await.unwrap() {
         bytes += read.unwrap().cluster.len() as u64;
         count += 1;
     }
-    let seconds = began.elapsed().as_secs_f64();
+    let (seconds, cpu_s) = (began.elapsed().as_secs_f64(), cpu() - before);
     store.stop().await.unwrap();
-    serde_json::json!({"fragments": count, "bytes": bytes, "mb_per_s": bytes as f64 / seconds / 1e6})
+    serde_json::json!({"fragments": count, "bytes": bytes, "mb_per_s": bytes as f64 / seconds / 1e6, "cpu_s": cpu_s})
 }
 
 /// Counts commits, each of which syncs its segment once.
@@ -295,6 +298,13 @@ impl Recorder for Commits {
     }
 }
 
+/// Seconds of CPU that this process took so far.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit(')').next().unwrap().split_whitespace();
+    after_name.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
 /// Bytes that this process caused to be written to a disk.
 fn written() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap();
@@ -309,7 +319,7 @@ async fn ingest(data: &str, streams: u64, seconds: f64, bytes: usize, rate: u64)
     let mut tasks = Vec::new();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let each = (rate > 0).then(|| Duration::from_secs_f64(bytes as f64 * streams as f64 / rate as f64));
-    let (began, before) = (Instant::now(), written());
+    let (began, before, cpu_before) = (Instant::now(), written(), cpu());
     for s in 0..streams {
         let stream = store.create_stream(&format!("cam{s}").parse().unwrap(), None).await.unwrap();
         let (payload, stop, header) = (payload.clone(), stop.clone(), header());
@@ -342,7 +352,7 @@ async fn ingest(data: &str, streams: u64, seconds: f64, bytes: usize, rate: u64)
         fragments += task.await.unwrap();
     }
     let took = began.elapsed().as_secs_f64();
-    let (wrote, media) = (written() - before, fragments * bytes as u64);
+    let (wrote, media, cpu_s) = (written() - before, fragments * bytes as u64, cpu() - cpu_before);
     store.stop().await.unwrap();
     let catalog: u64 = ["catalog.sqlite", "catalog.sqlite-wal"]
         .iter()
@@ -350,7 +360,8 @@ async fn ingest(data: &str, streams: u64, seconds: f64, bytes: usize, rate: u64)
         .map(|m| m.len())
         .sum();
     serde_json::json!({"mb_per_s": media as f64 / took / 1e6, "commits_per_s": commits.load(Ordering::Relaxed) as f64 / took, "commits": commits.load(Ordering::Relaxed),
-        "media_bytes": media, "written_bytes": wrote, "amplification": wrote as f64 / media as f64, "catalog_bytes": catalog})
+        "media_bytes": media, "written_bytes": wrote, "amplification": wrote as f64 / media as f64, "catalog_bytes": catalog,
+        "cpu_s": cpu_s})
 }
 
 #[tokio::main]

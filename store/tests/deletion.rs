@@ -314,7 +314,7 @@ async fn more_than_one_batch_goes_and_a_check_finds_what_came_back() {
     let catalog = rusqlite::Connection::open(dir.path().join("catalog.sqlite")).unwrap();
     let back = format!(
         "INSERT INTO fragments SELECT stream, 2, {}, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment,
-             place, lead_bytes FROM fragments WHERE counter = 1; UPDATE segments SET rows = rows + 1",
+             place, lead_bytes, encrypted FROM fragments WHERE counter = 1; UPDATE segments SET rows = rows + 1",
         T0 + 100
     );
     catalog.execute_batch(&back).unwrap();

@@ -88,10 +88,10 @@ def record_camera_rss_50(args):
     return row(value, "MB a camera", baseline, "at most 2 MB", value <= 2, "beyond the byte budget; baseline: one ffmpeg -c copy")
 
 
-def example(package, name, *arguments):
+def example(package, name, *arguments, **environment):
     """Runs an example of a crate in release; it prints one JSON object as its last line."""
     done = subprocess.run(["cargo", "run", "-q", "--release", "--locked", "-p", package, "--example", name, "--", *arguments], cwd=ROOT,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, env={**os.environ, **environment})
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     last = done.stdout.strip().splitlines()[-1]
@@ -304,6 +304,7 @@ ROWS = {
     "seek_26m_p99": lambda _args: storage_rows.seek_26m_p99(example, row),
     "startup_after_kill": lambda _args: storage_rows.startup_after_kill(example, row, binary_of_example),
     "read_hour_vs_disk": lambda _args: storage_rows.read_hour_vs_disk(example, row),
+    "encryption_cost": lambda args: storage_rows.encryption_cost(args, example, row),
     "store_local_vs_fio": lambda args: storage_rows.store_local_vs_fio(args, example, row),
     "store_s3_vs_put": lambda args: s3_rows.store_s3_vs_put(args, example, row),
 }

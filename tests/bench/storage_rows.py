@@ -142,3 +142,24 @@ def store_local_vs_fio(args, example, row):
     note = (f"20 streams of 1 MB fragments; writes {amplification:.4g} times the media, catalog included; at 10 MB/s {syncs[1]:.3g} commits a second "
             f"of 1 stream and {syncs[500]:.3g} of 500; baseline: fio, blocks of 8 MiB, an fdatasync each 200 ms, the faster of O_DIRECT and not")
     return row(value, "MB/s", baseline, "at least 0.8 of fio, 1.02 written", value >= 0.8 * baseline and amplification <= 1.02 and even, note)
+
+
+def encryption_cost(args, example, row):
+    """CPU of the store for a GB that it records at a steady rate, and for a GB that it reads, with encryption and without."""
+    seconds = str(max(4, int(args.seconds / 2)))
+    key = {"VIDICON_ENCRYPTION_KEY": "5a" * 32}
+    written, read = {False: [], True: []}, {False: [], True: []}
+    with scratch() as folder:
+        for turn in range(3):  # alternating, so that the machine's moods hit both
+            for encrypted in (False, True):
+                env = key if encrypted else {}
+                with tempfile.TemporaryDirectory(dir=folder) as data:
+                    run = example("vidicon-store", "scale", "ingest", data, "4", seconds, "1000000", "40000000", **env)
+                    written[encrypted].append(run["cpu_s"] / (run["media_bytes"] / 1e9))
+                    run = example("vidicon-store", "scale", "read", data, "cam0", **env)
+                    read[encrypted].append(run["cpu_s"] / (run["bytes"] / 1e9))
+    middle = lambda figures: sorted(figures)[1]
+    value, baseline = middle(written[True]), middle(written[False])
+    note = (f"4 streams, fragments of 1 MB, 40 MB/s, the store alone; reading {middle(read[True]):.3g} s a GB, without encryption "
+            f"{middle(read[False]):.3g}; median of 3; baseline: the same without a key")
+    return row(value, "s of CPU a GB", baseline, "shown", None, note)
