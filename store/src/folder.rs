@@ -76,26 +76,40 @@ impl Folder {
     /// Locks a folder that must already hold a store.
     /// `given` takes the place of the bucket that it notes.
     pub(crate) fn open(root: &Path, given: Option<Arc<dyn ObjectStore>>) -> Result<Folder, Error> {
+        let mut folder = Folder::open_without_segments(root)?;
+        if let Some(shelf) = attach::noted(root, folder.store, given)? {
+            folder.shelf = shelf;
+        }
+        Ok(folder)
+    }
+
+    /// The same for what does not look at segments: where they lie in a bucket, that need not answer.
+    pub(crate) fn open_without_segments(root: &Path) -> Result<Folder, Error> {
         if !root.join("format").exists() {
             return Err(Error::new(
                 Kind::NotFound,
                 format!("{} is no data folder: it has no `format` file", root.display()),
             ));
         }
-        let lock = lock(root)?;
-        let store = read_format(root)?
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("{}: the `format` file went away", root.display())))?;
-        let shelf = attach::noted(root, store, given)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
-        Ok(Folder { root: root.to_owned(), store, shelf, lock: Some(lock) })
+        let lock = Some(lock(root)?);
+        Ok(Folder { lock, ..Folder::look_without_segments(root)? })
+    }
+
+    /// Looks at a folder without locking it, and without its segments.
+    pub(crate) fn look_without_segments(root: &Path) -> Result<Folder, Error> {
+        let store = read_format(root)?.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("{} is no data folder: it has no `format` file", root.display()))
+        })?;
+        Ok(Folder { root: root.to_owned(), store, shelf: Shelf::Folder(root.join("segments")), lock: None })
     }
 
     /// Looks at a folder without locking it: another process may have it open, so nothing in it is changed through this.
     pub(crate) fn look(root: &Path, given: Option<Arc<dyn ObjectStore>>) -> Result<Folder, Error> {
-        let store = read_format(root)?.ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("{} is no data folder: it has no `format` file", root.display()))
-        })?;
-        let shelf = attach::noted(root, store, given)?.unwrap_or_else(|| Shelf::Folder(root.join("segments")));
-        Ok(Folder { root: root.to_owned(), store, shelf, lock: None })
+        let mut folder = Folder::look_without_segments(root)?;
+        if let Some(shelf) = attach::noted(root, folder.store, given)? {
+            folder.shelf = shelf;
+        }
+        Ok(folder)
     }
 
     /// Whether this process alone has it open.

@@ -242,6 +242,8 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
         let clock = fast_clock(began_us);
         let mut told = Told::default();
         let mut proven = 0;
+        // Every second folder.
+        let encrypt = (lane as usize + folder) % 2 == 0;
         let mut last = storage(&garage, &format!("{lane}/{folder}"), false);
         let mut next_round = 0;
         for _ in 0..LIVES {
@@ -261,6 +263,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
                 first: [gap(&told, 0), gap(&told, 1)],
                 delete_from: told.deleting.last().copied().unwrap_or(0),
                 retention,
+                encrypt,
                 stop_ms: if let End::Stop(ms) = end { ms } else { 0 },
                 slower: 8,
                 bucket: Some(Bucket {
@@ -300,7 +303,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
             let report = apart(|| patiently(|| check(&data, options))).unwrap_or_else(|e| panic!("{at}: {e}"));
             assert!(report.is_clean(), "{at}:\n{report}");
             let checked = began.elapsed();
-            let config = Config { storage: storage.clone(), ..settings(&data, retention) };
+            let config = Config { storage: storage.clone(), ..settings(&data, retention, encrypt) };
             let store = open_patiently(config, clock.clone()).await.unwrap_or_else(|e| panic!("{at}: {e}"));
             told.prove(&store, &expired(&store, retention), proven, false).await;
             proven = next_round;
@@ -309,7 +312,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
             let proof = began.elapsed();
             println!("{at}: {acked} acknowledged, {spooled} spooled; {lived:.1?} and {checked:.1?} and {proof:.1?}");
         }
-        end_of(&Config { storage: last, ..settings(&data, retention) }, &told, began_us).await;
+        end_of(&Config { storage: last, ..settings(&data, retention, encrypt) }, &told, began_us).await;
         did.acked += told.acked;
         did.deletions += told.deleted.len() + told.dropped.len();
     }

@@ -17,9 +17,12 @@ fn copy(from: &Path, to: &Path) {
     for file in ["format", "catalog.sqlite"] {
         fs::copy(from.join(file), to.join(file)).unwrap();
     }
-    for entry in fs::read_dir(from.join("segments")).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.join("segments").join(path.file_name().unwrap())).unwrap();
+    for folder in ["segments", "keys"].into_iter().filter(|folder| from.join(folder).exists()) {
+        fs::create_dir_all(to.join(folder)).unwrap();
+        for entry in fs::read_dir(from.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, to.join(folder).join(path.file_name().unwrap())).unwrap();
+        }
     }
 }
 
@@ -39,9 +42,18 @@ fn mend(data: &Path) -> u64 {
 
 #[tokio::test]
 async fn one_byte_anywhere_in_a_segment() {
+    one_byte(false).await;
+}
+
+#[tokio::test]
+async fn one_byte_anywhere_in_an_encrypted_segment() {
+    one_byte(true).await;
+}
+
+async fn one_byte(encrypt: bool) {
     let dir = tempfile::tempdir().unwrap();
     let (whole, here) = (dir.path().join("whole"), dir.path().join("here"));
-    let written = Written::new(&whole, 8).await;
+    let written = Written::kept(&whole, 8, encrypt).await;
     let all = written.metas.len();
     let len = fs::metadata(segment(&whole)).unwrap().len() as usize;
     let mut random = random();

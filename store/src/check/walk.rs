@@ -11,6 +11,7 @@ use crate::catalog::fragments::{NewRow, Placed, PlacedRows};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::segments::{RECORD_BYTES, SegmentRow, Totals};
 use crate::catalog::{db, fragments, leftovers, quarantine, rewrites, segments, streams};
+use crate::crypt::keys;
 use crate::folder::Folder;
 use crate::segments::record::{FILE_HEADER_LEN, FileHeader, FormatError, HEAD_LEN, Head, record_len_of};
 use crate::segments::scan::{End, Entry, Scan};
@@ -168,6 +169,10 @@ impl Walk<'_> {
             self.first.extend(first.map(|first| (id, first)));
             let report = &mut self.report;
             report.checked(3, fragments);
+            if streams::ends_encrypted(self.c, id)? && !keys::exists(self.folder.root(), id) {
+                let text = "its recordings are encrypted, and its key is not in the folder `keys`";
+                report.problem(1, format!("stream {name}: {text}"));
+            }
             if let Some(last) = last.filter(|last| *last > row.counter_limit) {
                 let limit = row.counter_limit;
                 report

@@ -26,7 +26,7 @@ pub struct Status {
 
 /// Says which streams have keys, and which master keys wrap them. A server may have the folder open. Blocks.
 pub fn status(data: &Path) -> Result<Status, Error> {
-    let folder = Folder::look(data)?;
+    let folder = Folder::look_without_segments(data)?;
     let catalog = schema::look(&folder.catalog(), folder.store)?;
     let mut all = keys::read_all(folder.root())?;
     let mut status = Status::default();
@@ -46,7 +46,7 @@ pub fn status(data: &Path) -> Result<Status, Error> {
 /// Wraps the keys of all streams by another master key, and gives how many; media is not touched. Each is one file that is replaced at
 /// once, so one that was cut short goes on when it is done again. `current` is not needed where `new` wraps all. Blocks.
 pub fn rotate(data: &Path, current: Option<&MasterKey>, new: &MasterKey) -> Result<u64, Error> {
-    let folder = Folder::open(data)?;
+    let folder = Folder::open_without_segments(data)?;
     let all = keys::read_all(folder.root())?;
     let (id, mut to_wrap) = (new.id(), Vec::new());
     // All of them are unwrapped before the first is changed.
@@ -67,7 +67,7 @@ pub fn rotate(data: &Path, current: Option<&MasterKey>, new: &MasterKey) -> Resu
 /// Deletes a stream and destroys its key, without a server and without the master key: `NotFound`, or `Conflict` while a camera records to
 /// it or a legal hold keeps some of it. Blocks.
 pub fn destroy(data: &Path, name: &StreamName) -> Result<(), Error> {
-    let folder = Folder::open(data)?;
+    let folder = Folder::open_without_segments(data)?;
     let mut catalog = schema::open(&folder.catalog(), folder.store)?;
     let found = streams::all(&catalog)?.into_iter().find(|row| row.info.name == *name);
     let id = found.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no stream {name}")))?.info.id;

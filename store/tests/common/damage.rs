@@ -10,12 +10,18 @@ pub const ALL: Range = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
 /// Two streams, `a` and `b`, with as many fragments each, by turns.
 pub struct Written {
     pub data: PathBuf,
+    encrypt: bool,
     pub metas: Vec<(&'static str, FragmentMeta)>,
 }
 
 impl Written {
     pub async fn new(data: &Path, count: i64) -> Written {
-        let store = open(data).await;
+        Written::kept(data, count, false).await
+    }
+
+    /// The same, encrypted where that is said.
+    pub async fn kept(data: &Path, count: i64, encrypt: bool) -> Written {
+        let store = open_as(data, encrypt).await;
         let mut metas = Vec::new();
         let mut writers = Vec::new();
         for s in ["a", "b"] {
@@ -29,7 +35,7 @@ impl Written {
         }
         drop(writers);
         store.stop().await.unwrap();
-        Written { data: data.to_owned(), metas }
+        Written { data: data.to_owned(), encrypt, metas }
     }
 
     pub fn of(&self, stream: &str) -> Vec<FragmentMeta> {
@@ -48,7 +54,7 @@ impl Written {
 
     /// Opens the store and reads everything that it lists; all of it must be what was written. How many fragments that were.
     pub async fn served(&self, data: &Path) -> usize {
-        let store = open(data).await;
+        let store = open_as(data, self.encrypt).await;
         let mut count = 0;
         for stream in store.streams() {
             for meta in stream.fragments(ALL, Position::Start, 1000).await.unwrap() {
@@ -67,6 +73,11 @@ impl Written {
         store.stop().await.unwrap();
         count
     }
+}
+
+async fn open_as(data: &Path, encrypt: bool) -> Store {
+    let config = if encrypt { encrypted(data, 1) } else { config(data) };
+    Store::open(config, system_clock()).await.unwrap()
 }
 
 /// The segment and the offset of a fragment's record, found by its checksum and counter.
