@@ -243,7 +243,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
         let mut told = Told::default();
         let mut proven = 0;
         // Every second folder.
-        let encrypt = (lane as usize + folder) % 2 == 0;
+        let encrypt = (lane + folder).is_multiple_of(2);
         let mut last = storage(&garage, &format!("{lane}/{folder}"), false);
         let mut next_round = 0;
         for _ in 0..LIVES {

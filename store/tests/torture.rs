@@ -186,7 +186,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
         let mut told = Told::default();
         let mut proven = 0;
         // Every second folder.
-        let encrypt = (lane + folder) % 2 == 0;
+        let encrypt = (lane + folder).is_multiple_of(2);
         for (round, end) in ends.iter().enumerate() {
             let at = format!("seed {seed} lane {lane} folder {folder} life {round} {end:?}");
             let stop_ms = match end {
