@@ -16,6 +16,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("chunked", web::fuzzing::chunked),
     ("clock", ingest::clock::drive),
     ("datagram", signaling::fuzzing::datagram),
+    ("envelope", store::fuzz_envelope),
     ("fmp4_segment", media::fuzzing::fmp4_segment),
     ("fragmenter", media::fuzzing::fragmenter),
     ("h264_nals", media::fuzzing::h264_nals),
