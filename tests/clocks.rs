@@ -41,7 +41,7 @@ fn shim(folder: &Path) -> Option<PathBuf> {
     match out {
         Ok(out) if out.status.success() => Some(made),
         other => {
-            println!("skipped: no C compiler makes the clock: {other:?}");
+            eprintln!("skipped: no C compiler makes the clock: {other:?}");
             None
         }
     }

@@ -55,7 +55,7 @@ fn a_folder_of_somebody_else_is_named() {
         .arg("--version")
         .output();
     if !may.is_ok_and(|out| out.status.success()) {
-        return println!("skipped: this user cannot become another one");
+        return eprintln!("skipped: this user cannot become another one");
     }
     let (code, line) = line_of(&mut other);
     assert_eq!((code, line.contains("data: it cannot be read: this user has no right to it")), (2, true), "{line}");

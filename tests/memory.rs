@@ -67,7 +67,7 @@ fn ask_and_read_nothing(address: &str, request: &str) -> TcpStream {
 #[test]
 fn a_thousand_producers_a_stalled_disk_and_readers_that_do_not_read_stay_within_the_bounds() {
     if !cfg!(debug_assertions) {
-        return println!("skipped: there are no fail points in a release build");
+        return eprintln!("skipped: there are no fail points in a release build");
     }
     let folder = tempfile::tempdir().unwrap();
     make_streams(folder.path(), (0..STREAMS).map(|n| format!("s{n}")).chain(["large".to_owned()]));
@@ -130,7 +130,7 @@ fn a_thousand_producers_a_stalled_disk_and_readers_that_do_not_read_stay_within_
     assert!(high <= BUDGET as f64 && high > 0.8 * BUDGET as f64, "{high}");
     let sending = server.figure("vidicon_http_media_limit_bytes") as u64;
     let bound = idle + BUDGET + sending + TAIL + STREAMS as u64 * A_SESSION + REST;
-    println!("idle {} MiB, at most {} MiB, bound {} MiB; {waiting} waited", idle / MIB, most / MIB, bound / MIB);
+    eprintln!("idle {} MiB, at most {} MiB, bound {} MiB; {waiting} waited", idle / MIB, most / MIB, bound / MIB);
     assert!(most <= bound, "{} MiB resident, not within {} MiB", most / MIB, bound / MIB);
 
     let all: Vec<u64> = (0..FRAGMENTS).map(|n| began + n * 1000).collect();

@@ -21,6 +21,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, oneshot};
 
+/// A full group is not made smaller than this, in bytes, unless it is configured so.
+pub(crate) const LEAST_GROUP: u64 = 8 << 20;
 /// A group that is not durable after so long is told by `/readyz`.
 const LATE: Duration = Duration::from_secs(10);
 /// One that failed is told for so long: where nothing comes after it, nobody knows whether the next one would.
@@ -161,13 +163,19 @@ impl Committer {
             // A kill came between the catalog's transaction and the log.
             self.commit(Vec::new());
         }
+        let mut full = self.group_bytes.min(LEAST_GROUP);
         loop {
             match self.work.recv_timeout(LOOK) {
                 Ok(first) => {
-                    let group = gather(&self.work, first, self.interval, self.group_bytes);
-                    self.health().since = Some(Instant::now());
+                    let group = gather(&self.work, first, self.interval, full);
+                    let was_full = group.iter().map(size).sum::<u64>() >= full;
+                    let began = Instant::now();
+                    self.health().since = Some(began);
                     self.commit(group);
                     self.health().since = None;
+                    if was_full {
+                        full = full_next(full, began.elapsed(), self.interval, self.group_bytes);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -423,9 +431,44 @@ impl Sealed {
     }
 }
 
+/// After a group of `full` bytes that took so long, how many bytes are the next full one. Each costs a sync and a transaction, so
+/// large ones are cheaper; but none is to take much longer than the interval, for those in it wait for its last byte.
+fn full_next(full: u64, took: Duration, interval: Duration, most: u64) -> u64 {
+    let least = LEAST_GROUP.min(most);
+    match took {
+        took if took < interval / 2 => (full * 2).min(most),
+        took if took > interval => (full / 2).max(least),
+        _ => full,
+    }
+}
+
 fn size(work: &Work) -> u64 {
     match work {
         Work::Fragment(sealed) => u64::from(sealed.fragment.meta.bytes),
         Work::Deleted(..) | Work::DeletedRange(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_grow_as_far_as_the_disk_takes_them_within_the_interval() {
+        const MIB: u64 = 1 << 20;
+        let interval = Duration::from_millis(200);
+        // Of a disk with so many bytes a second and a fixed cost of 10 ms.
+        let settled = |bytes_per_s: u64, most: u64| {
+            (0..20).fold(LEAST_GROUP.min(most), |full, _| {
+                let took = Duration::from_millis(10) + Duration::from_secs_f64(full as f64 / bytes_per_s as f64);
+                full_next(full, took, interval, most)
+            })
+        };
+        assert_eq!(settled(2_000_000_000, 128 * MIB), 128 * MIB);
+        assert_eq!(settled(500_000_000, 128 * MIB), 64 * MIB, "half the interval would have been over");
+        assert_eq!(settled(20_000_000, 128 * MIB), LEAST_GROUP, "none is smaller");
+        assert_eq!(settled(2_000_000_000, MIB), MIB, "nor larger than is configured");
+        // A disk that becomes slow.
+        assert_eq!(full_next(128 * MIB, Duration::from_secs(3), interval, 128 * MIB), 64 * MIB);
     }
 }

@@ -3,7 +3,7 @@
 use crate::ahead::Ahead;
 use crate::budget::Process;
 use crate::catalog::{Catalog, fragments, holds, ranges, schema, segments, streams};
-use crate::commit::{Committer, Queue, Recorder, Work};
+use crate::commit::{Committer, LEAST_GROUP, Queue, Recorder, Work};
 use crate::crypt::config::Encryption;
 use crate::crypt::keys::{self, Keys};
 use crate::deletion::Deletions;
@@ -45,6 +45,8 @@ const NOTICES: usize = 1024;
 
 /// What is read ahead from a bucket is at most such a part of the byte budget, beside it.
 const READ_AHEAD: u64 = 8;
+/// A group is no larger where each becomes an object of a bucket: it is put as one.
+const OBJECT_BYTES: u64 = LEAST_GROUP;
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,7 +57,7 @@ pub struct Config {
     pub data: PathBuf,
     /// How long sealed fragments are gathered before one commit, in ms.
     pub commit_interval_ms: u64,
-    /// A commit starts at once when this many bytes wait.
+    /// A commit starts at once when this many bytes wait, or fewer where the disk needs the commit interval for those.
     pub commit_bytes: u64,
     /// A segment is closed at this size.
     pub segment_bytes: u64,
@@ -100,7 +102,7 @@ impl Default for Config {
         Config {
             data: PathBuf::from("vidicon-data"),
             commit_interval_ms: 200,
-            commit_bytes: 8 << 20,
+            commit_bytes: 128 << 20,
             segment_bytes: 256 << 20,
             budget_bytes: 512 << 20,
             stream_budget_bytes: 64 << 20,
@@ -487,6 +489,11 @@ fn see_to_keys(c: &rusqlite::Connection, keys: &Keys, data: &std::path::Path) ->
     Ok(())
 }
 
+/// How many bytes of fragments are one group at most: a part of a segment, so that small segments stay small.
+fn group_bytes(commit_bytes: u64, segment_bytes: u64) -> u64 {
+    commit_bytes.min((segment_bytes / 2).max(LEAST_GROUP))
+}
+
 /// A store whose files are open and mended and whose tasks do not run yet.
 struct Opened {
     inner: Arc<Inner>,
@@ -550,7 +557,7 @@ impl Opened {
                     log,
                     recorder,
                     interval: Duration::from_millis(config.commit_interval_ms),
-                    group_bytes: config.commit_bytes,
+                    group_bytes: group_bytes(config.commit_bytes, segment_bytes),
                     unnoted,
                     closing: queue.closing.clone(),
                     health: queue.health.clone(),
@@ -572,7 +579,7 @@ impl Opened {
                     store: folder.store,
                     next_id: resume.next_id,
                     interval: Duration::from_millis(storage.commit_interval_ms),
-                    group_bytes: config.commit_bytes,
+                    group_bytes: config.commit_bytes.min(OBJECT_BYTES),
                     puts: storage.puts,
                     settler,
                 };

@@ -26,7 +26,7 @@ impl Mount {
         std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         let name = image.to_str().unwrap().to_owned();
         if !run("mkfs.ext4", &["-q", "-F", &name]) {
-            println!("skipped: there is no mkfs.ext4");
+            eprintln!("skipped: there is no mkfs.ext4");
             return None;
         }
         Self::made(folder.join("ext4"), Some(image), &["-o", "loop", &name])
@@ -35,7 +35,7 @@ impl Mount {
     fn made(at: PathBuf, image: Option<PathBuf>, what: &[&str]) -> Option<Mount> {
         std::fs::create_dir(&at).unwrap();
         if !run("mount", &[what, &[at.to_str().unwrap()]].concat()) {
-            println!("skipped: this user cannot mount anything");
+            eprintln!("skipped: this user cannot mount anything");
             return None;
         }
         Some(Mount { at, image })
