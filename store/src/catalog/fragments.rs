@@ -204,7 +204,7 @@ pub(crate) fn places_after(c: &Connection, stream: u64, after: u64, limit: usize
     let mut statement = c.prepare_cached(&sql).map_err(db)?;
     let rows = statement.query_map(params![stream, after, limit as i64], |r| {
         let (meta, place) = read(r)?;
-        Ok(Located { meta, place, generation: r.get(13)? })
+        Ok(Located { meta, place, generation: r.get(14)? })
     });
     rows.map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
@@ -220,7 +220,7 @@ pub(crate) fn located(
         .prepare_cached(&sql)
         .map_err(db)?
         .query_row(params![stream, number.counter()], |r| {
-            read(r).and_then(|(meta, place)| Ok((meta, (place, r.get(13)?))))
+            read(r).and_then(|(meta, place)| Ok((meta, (place, r.get(14)?))))
         })
         .optional()
         .map_err(db)?;
