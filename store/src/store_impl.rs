@@ -489,11 +489,6 @@ fn see_to_keys(c: &rusqlite::Connection, keys: &Keys, data: &std::path::Path) ->
     Ok(())
 }
 
-/// How many bytes of fragments are one group at most: a part of a segment, so that small segments stay small.
-fn group_bytes(commit_bytes: u64, segment_bytes: u64) -> u64 {
-    commit_bytes.min((segment_bytes / 2).max(LEAST_GROUP))
-}
-
 /// A store whose files are open and mended and whose tasks do not run yet.
 struct Opened {
     inner: Arc<Inner>,
@@ -541,6 +536,7 @@ impl Opened {
             faults: faults.clone(),
             doubt: queue.doubt.clone(),
         };
+        let encrypts = config.encryption.key.is_some() && config.encryption.new_recordings;
         let committer = match folder.shelf() {
             Shelf::Folder(_) => {
                 let log = LogWriter::new(
@@ -551,13 +547,14 @@ impl Opened {
                     resume.segment,
                     faults.clone(),
                 )?;
-
+                // A part of a segment, so that small segments stay small; and little of what is held a second time, encrypted.
+                let most = if encrypts { LEAST_GROUP } else { (segment_bytes / 2).max(LEAST_GROUP) };
                 let committer = Committer {
                     work,
                     log,
                     recorder,
                     interval: Duration::from_millis(config.commit_interval_ms),
-                    group_bytes: group_bytes(config.commit_bytes, segment_bytes),
+                    group_bytes: config.commit_bytes.min(most),
                     unnoted,
                     closing: queue.closing.clone(),
                     health: queue.health.clone(),
