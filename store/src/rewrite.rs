@@ -133,6 +133,12 @@ impl Rewriter {
                 self.damaged.lock().unwrap_or_else(|e| e.into_inner()).insert(id);
                 return Ok(0);
             }
+            // A quota or a deletion took of it meanwhile, say: the next pass sees what is left, and the others need not wait for it.
+            Err(error) if error.kind() == Kind::Conflict => {
+                metrics::counter!("vidicon_rewrite_failures_total").increment(1);
+                tracing::warn!(segment = id, %error, "a segment could not be written anew; it is tried again");
+                return Ok(0);
+            }
             end => end?,
         };
         // Where it cannot be done now.
