@@ -1,8 +1,8 @@
 //! The command line. Every option can also come from the environment.
 
 use crate::cmd::identities::{
-    args::{HoldOptions, KeyOptions, PolicyOptions, RoleOptions},
-    device_args::{CertificateOptions, RoleAliasOptions},
+    args::{HoldCommand, KeyCommand, Options, PolicyCommand, RoleCommand},
+    device_args::{CertificateCommand, RoleAliasCommand},
 };
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -25,17 +25,17 @@ pub(crate) enum Command {
     /// Write a range of a stream as a Matroska or MP4 file.
     Export(ExportOptions),
     /// Make, show, change and remove access keys.
-    Key(KeyOptions),
+    Key(Options<KeyCommand>),
     /// Make, show, change and remove roles.
-    Role(RoleOptions),
+    Role(Options<RoleCommand>),
     /// Make, show, change and remove policies.
-    Policy(PolicyOptions),
+    Policy(Options<PolicyCommand>),
     /// Register, show, change and revoke certificates of devices.
-    Certificate(CertificateOptions),
+    Certificate(Options<CertificateCommand>),
     /// Make, show, change and remove role aliases, by which devices get credentials.
-    RoleAlias(RoleAliasOptions),
+    RoleAlias(Options<RoleAliasCommand>),
     /// Place, list and lift legal holds: ranges of a stream that nothing takes anything from.
-    Hold(HoldOptions),
+    Hold(Options<HoldCommand>),
     /// Look at the keys of encrypted recordings, wrap them by another master key, or destroy one with its stream.
     Encryption(EncryptionOptions),
     /// Run the server with a camera that plays a synthetic street, a rule, and a receiver that prints its alerts.

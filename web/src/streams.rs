@@ -5,13 +5,14 @@ use crate::{
     body::immutable,
     error::Error,
     extract::{Asked, Body, Params, limit, range},
+    listed::Listed,
 };
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use media::{Cause, FragmentMeta, FragmentNumber, UnixMillis};
+use media::{Cause, FragmentNumber, UnixMillis};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use store::quota::{AtQuota, StoreUsage, StreamUsage};
@@ -199,30 +200,6 @@ pub(crate) struct Page {
     to: Option<i64>,
     after: Option<FragmentNumber>,
     limit: Option<usize>,
-}
-
-/// A fragment as the API lists it.
-#[derive(Serialize)]
-struct Listed {
-    number: FragmentNumber,
-    producer_start: UnixMillis,
-    server_start: UnixMillis,
-    duration_ms: u32,
-    bytes: u32,
-    frames: u32,
-    /// None of an encrypted one.
-    crc32c: Option<u32>,
-    /// The header that it is read under: those that have the same have the same tracks.
-    header: String,
-    cause: Option<Cause>,
-}
-
-impl From<FragmentMeta> for Listed {
-    fn from(meta: FragmentMeta) -> Self {
-        let FragmentMeta { number, producer_start, server_start, duration_ms, bytes, frames, cause, .. } = meta;
-        let (header, crc32c) = (meta.header.to_string(), (!meta.encrypted).then_some(meta.crc32c));
-        Listed { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, header, cause }
-    }
 }
 
 /// Fragments in a range, oldest first, in pages.

@@ -2,12 +2,13 @@
 
 use crate::cmd::identities::remote::{Answer, Server};
 use media::mkv::{Piece, pieces};
-use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName, UnixMillis};
+use media::{Chunks, Fragment, FragmentMeta, FragmentNumber, Header, HeaderId, StreamName};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use store::export::Source;
 use store::{Error, Kind, Position, Range};
+use web::Listed;
 
 #[derive(Clone)]
 pub(super) struct Stream {
@@ -25,41 +26,6 @@ struct Inner {
 #[derive(Deserialize)]
 struct Page {
     fragments: Vec<Listed>,
-}
-
-/// A fragment as `GET /v1/streams/{name}/fragments` lists it.
-#[derive(Deserialize)]
-struct Listed {
-    number: FragmentNumber,
-    producer_start: UnixMillis,
-    server_start: UnixMillis,
-    duration_ms: u32,
-    bytes: u32,
-    frames: u32,
-    /// None where the server keeps it encrypted.
-    crc32c: Option<u32>,
-    header: String,
-    cause: Option<media::Cause>,
-}
-
-impl Listed {
-    fn meta(self) -> Option<FragmentMeta> {
-        let Listed { number, producer_start, server_start, duration_ms, bytes, frames, crc32c, header, cause } = self;
-        let header = HeaderId(u64::from_str_radix(&header, 16).ok()?);
-        Some(FragmentMeta {
-            number,
-            producer_start,
-            server_start,
-            duration_ms,
-            bytes,
-            lead_bytes: 0,
-            frames,
-            encrypted: crc32c.is_none(),
-            crc32c: crc32c.unwrap_or(0),
-            header,
-            cause,
-        })
-    }
 }
 
 impl Stream {

@@ -25,34 +25,11 @@ pub(crate) struct Where {
     pub(crate) json: bool,
 }
 
+/// One of a command's subcommands, and whom to ask.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct KeyOptions {
+pub(crate) struct Options<C: Subcommand> {
     #[command(subcommand)]
-    pub(crate) command: KeyCommand,
-    #[command(flatten)]
-    pub(crate) place: Where,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct RoleOptions {
-    #[command(subcommand)]
-    pub(crate) command: RoleCommand,
-    #[command(flatten)]
-    pub(crate) place: Where,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct PolicyOptions {
-    #[command(subcommand)]
-    pub(crate) command: PolicyCommand,
-    #[command(flatten)]
-    pub(crate) place: Where,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct HoldOptions {
-    #[command(subcommand)]
-    pub(crate) command: HoldCommand,
+    pub(crate) command: C,
     #[command(flatten)]
     pub(crate) place: Where,
 }

@@ -1,23 +1,7 @@
 //! The arguments of `vidicon certificate` and `vidicon role-alias`.
 
-use super::args::{Expected, Where};
+use super::args::Expected;
 use clap::{Args, Subcommand};
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct CertificateOptions {
-    #[command(subcommand)]
-    pub(crate) command: CertificateCommand,
-    #[command(flatten)]
-    pub(crate) place: Where,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct RoleAliasOptions {
-    #[command(subcommand)]
-    pub(crate) command: RoleAliasCommand,
-    #[command(flatten)]
-    pub(crate) place: Where,
-}
 
 /// One certificate.
 #[derive(Args, Clone, Debug)]

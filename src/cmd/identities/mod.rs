@@ -13,8 +13,8 @@ use crate::{
     config::{self, Config},
     running::Failure,
 };
-use args::{HoldOptions, KeyCommand, KeyOptions, PolicyOptions, RoleOptions, Where};
-use device_args::{CertificateOptions, RoleAliasOptions};
+use args::{HoldCommand, KeyCommand, Options, PolicyCommand, RoleCommand, Where};
+use device_args::{CertificateCommand, RoleAliasCommand};
 use media::UnixMillis;
 use serde_json::Value;
 use show::Endpoint;
@@ -25,7 +25,7 @@ use std::{
 use store::{Kind, Store};
 use web::admin::{Desk, Request};
 
-pub(crate) fn key(options: KeyOptions) -> Result<(), Failure> {
+pub(crate) fn key(options: Options<KeyCommand>) -> Result<(), Failure> {
     let makes = matches!(options.command, KeyCommand::Create { .. } | KeyCommand::Rotate { .. });
     let request = asked::of_key(options.command, now())?;
     let (value, endpoint) = answer(&options.place, request)?;
@@ -36,31 +36,31 @@ pub(crate) fn key(options: KeyOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn role(options: RoleOptions) -> Result<(), Failure> {
+pub(crate) fn role(options: Options<RoleCommand>) -> Result<(), Failure> {
     let (value, _) = answer(&options.place, asked::of_role(options.command)?)?;
     show::answer(&value, options.place.json);
     Ok(())
 }
 
-pub(crate) fn policy(options: PolicyOptions) -> Result<(), Failure> {
+pub(crate) fn policy(options: Options<PolicyCommand>) -> Result<(), Failure> {
     let (value, _) = answer(&options.place, asked::of_policy(options.command)?)?;
     show::answer(&value, options.place.json);
     Ok(())
 }
 
-pub(crate) fn certificate(options: CertificateOptions) -> Result<(), Failure> {
+pub(crate) fn certificate(options: Options<CertificateCommand>) -> Result<(), Failure> {
     let (value, _) = answer(&options.place, device_asked::of_certificate(options.command)?)?;
     show::answer(&value, options.place.json);
     Ok(())
 }
 
-pub(crate) fn role_alias(options: RoleAliasOptions) -> Result<(), Failure> {
+pub(crate) fn role_alias(options: Options<RoleAliasCommand>) -> Result<(), Failure> {
     let (value, _) = answer(&options.place, device_asked::of_role_alias(options.command)?)?;
     show::answer(&value, options.place.json);
     Ok(())
 }
 
-pub(crate) fn hold(options: HoldOptions) -> Result<(), Failure> {
+pub(crate) fn hold(options: Options<HoldCommand>) -> Result<(), Failure> {
     let (value, _) = answer(&options.place, asked::of_hold(options.command)?)?;
     show::answer(&value, options.place.json);
     Ok(())
