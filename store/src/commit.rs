@@ -13,7 +13,7 @@ use crate::segments::writer::{Cipher, Item, LogWriter, SegmentState};
 use crate::state::StreamState;
 use crate::{Clock, Error, Kind, Notice, Range};
 use media::{Fragment, FragmentMeta};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -46,8 +46,8 @@ pub(crate) struct Sealed {
 /// What the commit thread is given.
 pub(crate) enum Work {
     Fragment(Sealed),
-    /// A stream was deleted; its id. Told when that stands in the log, and dropped where it is to be noted with the next group.
-    Deleted(u64, Option<oneshot::Sender<()>>),
+    /// A stream was deleted; its id. Told when that stands in the log, and dropped where its group was not recorded.
+    Deleted(u64, oneshot::Sender<()>),
     DeletedRange(RangeDeletion),
 }
 
@@ -120,8 +120,6 @@ pub(crate) struct Committer {
     pub(crate) recorder: Recorder,
     pub(crate) interval: Duration,
     pub(crate) group_bytes: u64,
-    /// Streams whose deletion was in a group that failed, or may not have come to the log before the last stop; noted with the next one, so that a rebuild does not bring them back.
-    pub(crate) unnoted: BTreeSet<u64>,
     /// See [`Queue::closing`].
     pub(crate) closing: Arc<AtomicU64>,
     /// See [`Queue::health`].
@@ -159,10 +157,6 @@ impl Committer {
     }
 
     fn run(mut self) {
-        if !self.unnoted.is_empty() {
-            // A kill came between the catalog's transaction and the log.
-            self.commit(Vec::new());
-        }
         let mut full = self.group_bytes.min(LEAST_GROUP);
         loop {
             match self.work.recv_timeout(LOOK) {
@@ -181,9 +175,6 @@ impl Committer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.close_if_asked();
-        }
-        if !self.unnoted.is_empty() {
-            self.commit(Vec::new());
         }
     }
 
@@ -207,7 +198,7 @@ impl Committer {
     }
 
     fn commit(&mut self, group: Vec<Work>) {
-        let kept = kept(group, &self.unnoted);
+        let kept = kept(group);
         if kept.is_empty() {
             return;
         }
@@ -221,7 +212,6 @@ impl Committer {
         match self.recorder.record(&kept, &places, self.log.unrecorded().clone()) {
             Ok(outcomes) => {
                 self.log.recorded();
-                self.unnoted.clear();
                 self.health().failed = None;
                 self.recorder.finish(kept, outcomes);
                 metrics::histogram!("vidicon_commit_seconds").record(started.elapsed().as_secs_f64());
@@ -250,15 +240,14 @@ impl Committer {
         }
     }
 
-    /// The group is not recorded. Deletions are kept for the next one: their streams are gone already, so nobody can ask again.
-    fn fail_all(&mut self, group: Vec<Work>, error: &Error) {
+    /// The group is not recorded.
+    fn fail_all(&self, group: Vec<Work>, error: &Error) {
         self.health().failed = (error.kind() != Kind::LimitExceeded).then(|| (Instant::now(), error.to_string()));
         for work in group {
             match work {
                 Work::Fragment(sealed) => sealed.fail(error),
-                Work::Deleted(stream, _) => {
-                    self.unnoted.insert(stream);
-                }
+                // Whoever waits sees that it is dropped.
+                Work::Deleted(..) => {}
                 Work::DeletedRange(deletion) => {
                     let _ = deletion.done.send(Err(error.echo()));
                 }
@@ -319,7 +308,7 @@ impl Recorder {
             let sealed = match work {
                 Work::Fragment(sealed) => sealed,
                 Work::Deleted(_, noted) => {
-                    noted.map(|noted| noted.send(()));
+                    let _ = noted.send(());
                     continue;
                 }
                 Work::DeletedRange(deletion) => {
@@ -350,10 +339,9 @@ impl Recorder {
     }
 }
 
-/// What of a group is to be recorded: a fragment of a stream that was deleted meanwhile has no place to go. `unnoted` are
-/// deletions that an earlier group left.
-pub(crate) fn kept(group: Vec<Work>, unnoted: &BTreeSet<u64>) -> Vec<Work> {
-    let mut kept: Vec<Work> = unnoted.iter().map(|stream| Work::Deleted(*stream, None)).collect();
+/// What of a group is to be recorded: a fragment of a stream that was deleted meanwhile has no place to go.
+pub(crate) fn kept(group: Vec<Work>) -> Vec<Work> {
+    let mut kept = Vec::with_capacity(group.len());
     for work in group {
         match work {
             Work::Fragment(sealed) if sealed.stream.is_closed() => {

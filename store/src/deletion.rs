@@ -1,4 +1,4 @@
-//! Deleting a range of producer time from a stream.
+//! Deleting a range of producer time from a stream; and which deletions, also of streams ([`crate::stream_deletion`]), are under way.
 
 use crate::catalog::ranges;
 use crate::commit::RangeDeletion;
@@ -13,12 +13,29 @@ use tokio::sync::oneshot;
 pub(crate) struct Deletions {
     next_id: AtomicI64,
     running: Mutex<BTreeSet<i64>>,
+    /// Streams that are deleted, and nothing of which may go yet.
+    streams: Mutex<BTreeSet<u64>>,
 }
 
 impl Deletions {
-    /// Ids from this one on are free.
-    pub(crate) fn new(next_id: i64) -> Deletions {
-        Deletions { next_id: AtomicI64::new(next_id), running: Mutex::default() }
+    /// Ids from this one on are free. `streams` are those whose deletion a stop cut short.
+    pub(crate) fn new(next_id: i64, streams: BTreeSet<u64>) -> Deletions {
+        Deletions { next_id: AtomicI64::new(next_id), running: Mutex::default(), streams: Mutex::new(streams) }
+    }
+
+    /// A stream is deleted; nothing of it may go before the log notes that.
+    pub(crate) fn begin_stream(&self, id: u64) {
+        self.streams.lock().unwrap_or_else(|e| e.into_inner()).insert(id);
+    }
+
+    /// What is left of it may go.
+    pub(crate) fn end_stream(&self, id: u64) {
+        self.streams.lock().unwrap_or_else(|e| e.into_inner()).remove(&id);
+    }
+
+    /// The streams that are deleted and nothing of which may go yet.
+    pub(crate) fn unfinished_streams(&self) -> BTreeSet<u64> {
+        self.streams.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     /// Whether the sweeper is to leave this one to its caller.

@@ -254,27 +254,6 @@ async fn listed_once(stream: &crate::Stream, starts: &[i64], what: &str) {
 }
 
 #[tokio::test]
-async fn a_deletion_whose_group_failed_is_noted_with_the_next() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut run = Run::new(dir.path()).await;
-    let gone = run.store.create_stream(&name("gone"), None).await.unwrap();
-    let mut good = vec![run.write().await.unwrap()];
-    record(&mut gone.writer(), fragment(&header(1280), T0, 3, 300, None)).await;
-    run.fail("segment.write", 1, ErrorKind::StorageFull);
-    run.store.delete_stream(&name("gone")).await.unwrap();
-    loop {
-        // The deletion stands before it in the queue: in the group that fails, or in the same one.
-        if let Ok(meta) = run.write().await {
-            good.push(meta);
-            break;
-        }
-    }
-    run.end(dir.path(), &good).await;
-    let rebuilt = crate::check::rebuild(dir.path(), &dir.path().join("fresh.sqlite")).unwrap();
-    assert_eq!((rebuilt.streams, rebuilt.fragments), (1, 2), "{rebuilt:?}");
-}
-
-#[tokio::test]
 async fn a_copy_that_waits_for_a_commit_which_fails_is_told_so_and_can_be_sent_again() {
     for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
         let dir = tempfile::tempdir().unwrap();

@@ -55,6 +55,9 @@ mod state;
 mod stats;
 mod store_impl;
 pub mod stream;
+mod stream_deletion;
+#[cfg(test)]
+mod stream_deletion_tests;
 mod tail;
 mod tasks;
 mod verbatim;

@@ -14,8 +14,8 @@ use crate::segments::writer::{Described, Encrypted, Plan, SegmentState};
 use crate::{Error, Kind};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle as Put;
@@ -47,8 +47,6 @@ pub(crate) struct Settler {
     pub(crate) spool_after: Duration,
     /// States of segments that no catalog transaction holds yet.
     pub(crate) unrecorded: BTreeMap<u64, SegmentState>,
-    /// Streams whose deletion was in a group that failed; noted with the next one.
-    pub(crate) unnoted: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 /// A group on its way.
@@ -76,7 +74,6 @@ impl Pipeline {
             interval: self.interval,
             group_bytes: self.group_bytes,
             clock: settler.recorder.clock.clone(),
-            unnoted: settler.unnoted.clone(),
         };
         let settling = spawn("settle", move || settler.run(&settling))?;
         spawn("commit", move || {
@@ -110,7 +107,6 @@ struct Feed {
     interval: Duration,
     group_bytes: u64,
     clock: crate::Clock,
-    unnoted: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Feed {
@@ -130,15 +126,12 @@ impl Feed {
             }
         }
         drop(groups);
-        let Ok(mut settler) = settling.join() else { return };
-        if let Some(rest) = self.group(Vec::new()) {
-            settler.settle(rest);
-        }
+        // What it still has is recorded before the store has stopped.
+        let _ = settling.join();
     }
 
     fn group(&mut self, work: Vec<Work>) -> Option<Group> {
-        let unnoted = std::mem::take(&mut *self.unnoted.lock().unwrap_or_else(|e| e.into_inner()));
-        let mut work = kept(work, &unnoted);
+        let mut work = kept(work);
         if work.is_empty() {
             return None;
         }
@@ -266,9 +259,8 @@ impl Settler {
         for work in group {
             match work {
                 Work::Fragment(sealed) => sealed.fail(error),
-                Work::Deleted(stream, _) => {
-                    self.unnoted.lock().unwrap_or_else(|e| e.into_inner()).insert(stream);
-                }
+                // Whoever waits sees that it is dropped.
+                Work::Deleted(..) => {}
                 Work::DeletedRange(deletion) => {
                     let _ = deletion.done.send(Err(error.echo()));
                 }

@@ -187,6 +187,7 @@ fn mend(
             Err(e) if e.kind() != Kind::NotFound => return Err(e),
             _ => {}
         }
+        streams::never_again(c, stream)?;
     }
     if count > 0 {
         tracing::info!(segment = id, fragments = count, "complete fragments behind the last commit are adopted");

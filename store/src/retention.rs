@@ -71,8 +71,15 @@ impl Sweeper {
             self.expire(&stream, cutoff, now).await?;
             self.expire_seen(&stream, cutoff).await?;
         }
-        while self.write(move |c| expiry::sweep_deleted(c, now)).await? {
+        let shared = self.shared.clone();
+        let sweep_deleted =
+            move |c: &mut Connection| expiry::sweep_deleted(c, &shared.deletions.unfinished_streams(), now);
+        while self.write(sweep_deleted.clone()).await? {
             self.shared.deleted(now);
+        }
+        if !self.shared.deletions.unfinished_streams().is_empty() {
+            // A note of a few bytes in the log is what all that room waits for.
+            self.reserve.give_up_if_full();
         }
         self.finish_ranges(now).await?;
         self.relieve(now).await?;

@@ -208,7 +208,9 @@ impl Rewriter {
             let streams = streams::all(c)?.into_iter().map(|row| row.info.id).collect();
             Ok((streams, rewrites::is_oldest(c, id)?))
         };
-        let (streams, oldest) = self.shared.catalog.read(of_streams).await?;
+        let (mut streams, oldest): (BTreeSet<u64>, bool) = self.shared.catalog.read(of_streams).await?;
+        // As long as a rebuild would bring them back.
+        streams.append(&mut self.shared.deletions.unfinished_streams());
         Ok(Keep { live, streams, deletions: !oldest })
     }
 

@@ -109,6 +109,7 @@ async fn what_is_deleted_or_expired_is_in_no_object_when_its_time_is_over() {
     let (from, to) = (archive.sent[5].0.producer_start, archive.sent[11].0.producer_start);
     gate.delete_range(Range { from, to }).await.unwrap();
     store.delete_stream(&name("the-secret-name")).await.unwrap();
+    store.inner.sweeper.sweep(store.now()).await.unwrap();
     archive.clock.advance_ms(HOUR / 2);
     archive.erase().await;
     let gone: Vec<_> = archive.sent[5..11].iter().map(|(_, sent)| sent).chain(&others).collect();
@@ -165,6 +166,7 @@ async fn a_kill_between_any_two_steps_loses_nothing_and_erases_all_the_same() {
     let (root, kept_at) = (dir.path().join("root"), dir.path().to_owned());
     let (archive, others) = archive(&root, &Faults::default()).await;
     archive.store.delete_stream(&name("the-secret-name")).await.unwrap();
+    archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
     archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
     archive.clock.advance_ms(HOUR / 2);
     let kills = Arc::new(Mutex::new(Vec::new()));
@@ -232,6 +234,7 @@ async fn a_step_that_fails_is_done_again_and_nothing_is_left_of_it() {
         let (archive, others) = archive(root, &faults).await;
         archive.store.delete_stream(&name("the-secret-name")).await.unwrap();
         archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
+        archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
         archive.clock.advance_ms(HOUR / 2);
         match point {
             "" => faults.script(Op::Put, puts.clone()),
@@ -267,6 +270,7 @@ async fn an_earlier_copy_of_the_catalog_finds_what_was_put_anew_since() {
     let gate = store.stream(&name("gate")).unwrap();
     let later = store_new(&mut gate.verbatim_writer(), &one(0, 500)).await;
     store.delete_stream(&name("the-secret-name")).await.unwrap();
+    store.inner.sweeper.sweep(store.now()).await.unwrap();
     clock.advance_ms(HOUR / 2);
     let archive = Archive { store, clock: clock.clone(), gate, sent };
     archive.erase().await;

@@ -125,6 +125,7 @@ async fn what_is_deleted_or_expired_is_in_no_file_when_its_time_is_over() {
     gate.delete_range(Range { from, to }).await.unwrap();
     store.delete_stream(&name("the-secret-name")).await.unwrap();
     store.inner.sweeper.sweep(store.now()).await.unwrap();
+    store.inner.sweeper.sweep(store.now()).await.unwrap();
     store.inner.sweeper.rewriter.rewrite_due(store.now()).await.unwrap();
     // Most of some segments is dead, which go at once; the others when half of the hour is over.
     let gone: Vec<_> = archive.sent[10..20].iter().map(|(_, sent)| sent).chain(&others).collect();
@@ -206,6 +207,7 @@ async fn a_kill_between_any_two_steps_loses_nothing_and_erases_all_the_same() {
     let (archive, others) = archive(&data).await;
     archive.store.delete_stream(&name("the-secret-name")).await.unwrap();
     archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
+    archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
     archive.clock.advance_ms(HOUR / 2);
     let kills = Arc::new(Mutex::new(Vec::new()));
     let (of, root, from) = (kills.clone(), dir.path().to_owned(), data.clone());
@@ -265,6 +267,7 @@ async fn a_step_that_fails_is_done_again_and_nothing_is_left_of_it() {
         let (archive, others) = archive(dir.path()).await;
         archive.store.delete_stream(&name("the-secret-name")).await.unwrap();
         archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
+        archive.store.inner.sweeper.sweep(archive.store.now()).await.unwrap();
         archive.clock.advance_ms(HOUR / 2);
         archive.store.inner.faults.arm(point, 1, std::io::ErrorKind::StorageFull);
         let done = archive.store.inner.sweeper.rewriter.rewrite_due(archive.store.now()).await;
@@ -291,6 +294,7 @@ async fn an_earlier_copy_of_the_catalog_finds_what_was_moved_since() {
     let gate = store.stream(&name("gate")).unwrap();
     let later = store_new(&mut gate.verbatim_writer(), &one(0, 500)).await;
     store.delete_stream(&name("the-secret-name")).await.unwrap();
+    store.inner.sweeper.sweep(store.now()).await.unwrap();
     clock.advance_ms(HOUR / 2);
     let archive = Archive { store, clock: clock.clone(), gate, sent };
     archive.erase().await;

@@ -3,7 +3,7 @@
 use crate::ahead::Ahead;
 use crate::budget::Process;
 use crate::catalog::{Catalog, fragments, holds, ranges, schema, segments, streams};
-use crate::commit::{Committer, LEAST_GROUP, Queue, Recorder, Work};
+use crate::commit::{Committer, LEAST_GROUP, Queue, Recorder};
 use crate::crypt::config::Encryption;
 use crate::crypt::keys::{self, Keys};
 use crate::deletion::Deletions;
@@ -25,17 +25,17 @@ use crate::segments::writer::LogWriter;
 use crate::state::{Shared, StreamState, Streams};
 use crate::stream::Stream;
 use crate::tail::Tail;
-use crate::{Error, Kind, documents, faults, recovery, tasks};
+use crate::{Error, Kind, documents, faults, recovery, stream_deletion, tasks};
 use media::{FragmentMeta, StreamName, UnixMillis};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -163,9 +163,9 @@ pub(crate) struct Inner {
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) budget: Arc<Process>,
     secret: [u8; 32],
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    sweep_now: Arc<Notify>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) sweep_now: Arc<Notify>,
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Holds the lock of the data folder; the threads hold it too.
     folder: Mutex<Option<Arc<Folder>>>,
@@ -383,44 +383,7 @@ impl Store {
     /// The same of this stream, and never of a later one of its name: `NotFound` when it was deleted already.
     pub async fn delete(&self, stream: &Stream) -> Result<(), Error> {
         let (state, inner) = (stream.state.clone(), self.inner.clone());
-        let delete = async move {
-            let (id, name) = (state.id(), state.name().clone());
-            let (camera, of, keys) = (name.clone(), state.clone(), inner.shared.keys.clone());
-            let key_destroyed = inner
-                .shared
-                .catalog
-                .write(move |c| {
-                    if crate::catalog::configs::exists(c, crate::catalog::configs::Table::Cameras, &camera)? {
-                        return Err(Error::new(
-                            Kind::Conflict,
-                            format!("camera {camera} records to this stream: remove it first"),
-                        ));
-                    }
-                    crate::holds::none_of(c, &of)?;
-                    streams::delete(c, id)?;
-                    // Here, so that no sweep forgets the stream before; a start finishes it.
-                    Ok(keys.destroy(id))
-                })
-                .await?;
-            faults::step("stream.deleted");
-            {
-                let mut streams = inner.streams.write().unwrap_or_else(|e| e.into_inner());
-                // Another may have come under its name since the catalog let go of it.
-                if streams.get(&name).is_some_and(|there| Arc::ptr_eq(there, &state)) {
-                    streams.remove(&name);
-                }
-            }
-            state.close();
-            let (noting, noted) = oneshot::channel();
-            let _ = inner.shared.queue.push(Work::Deleted(id, Some(noting)));
-            inner.sweep_now.notify_one();
-            let _ = inner.notices.send(Notice::Streams);
-            let _ = inner.notices.send(Notice::Documents(documents::STREAM));
-            // In the log too, so that a catalog made anew from it does not bring the stream back.
-            let _ = noted.await;
-            key_destroyed.map_err(|e| e.context(format_args!("stream {} is deleted, but not its key", state.name())))
-        };
-        detached(delete).await
+        detached(async move { stream_deletion::delete(&inner, state).await }).await
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
@@ -469,12 +432,8 @@ fn on_disk(config: &Config, shelf: &Shelf) -> Config {
     }
 }
 
-/// Destroys the keys of streams that were deleted, which a stop may have cut short, and makes those that are missing: of streams that were
-/// made before there was a master key. Where recordings are encrypted and their key is not there, nothing is made in its place.
+/// Makes the keys that are missing: of streams that were made before there was a master key. Where recordings are encrypted and their key is not there, nothing is made in its place.
 fn see_to_keys(c: &rusqlite::Connection, keys: &Keys, data: &std::path::Path) -> Result<(), Error> {
-    for id in streams::deleted(c)? {
-        keys.destroy(id)?;
-    }
     for row in streams::all(c)? {
         let (id, name) = (row.info.id, row.info.name);
         if !keys::exists(data, id) && streams::ends_encrypted(c, id)? {
@@ -493,6 +452,8 @@ fn see_to_keys(c: &rusqlite::Connection, keys: &Keys, data: &std::path::Path) ->
 struct Opened {
     inner: Arc<Inner>,
     sweeper: Arc<Sweeper>,
+    /// Streams whose deletion a stop cut short.
+    deleted: BTreeSet<u64>,
 }
 
 impl Opened {
@@ -518,11 +479,11 @@ impl Opened {
         let recorded =
             rows.iter().map(|r| fragments::recorded(&connection, r.info.id)).collect::<Result<Vec<_>, _>>()?;
         let mut held = holds::all(&connection)?;
-        let deletions = Deletions::new(ranges::next_id(&connection)?);
+        let deleted = streams::deleted(&connection)?;
+        let deletions = Deletions::new(ranges::next_id(&connection)?, deleted.clone());
         let totals = segments::totals(&connection)?;
         let segments = Arc::new(AtomicU64::new(totals.count));
         let usage = Usage::new(&on_disk(&config, folder.shelf()), totals.bytes, totals.live_bytes);
-        let unnoted = streams::deleted(&connection)?;
         drop(connection);
 
         let catalog = Catalog::open(&folder.catalog(), folder.store, &folder)?;
@@ -555,7 +516,6 @@ impl Opened {
                     recorder,
                     interval: Duration::from_millis(config.commit_interval_ms),
                     group_bytes: config.commit_bytes.min(most),
-                    unnoted,
                     closing: queue.closing.clone(),
                     health: queue.health.clone(),
                 };
@@ -568,7 +528,6 @@ impl Opened {
                     objects: objects.clone(),
                     spool_after: Duration::from_millis(storage.spool_after_ms),
                     unrecorded: BTreeMap::new(),
-                    unnoted: Arc::new(Mutex::new(unnoted)),
                 };
                 let pipeline = Pipeline {
                     work,
@@ -630,12 +589,13 @@ impl Opened {
             let held = held.remove(&row.info.id).unwrap_or_default();
             inner.add(row, recorded, held);
         }
-        Ok(Opened { inner, sweeper })
+        Ok(Opened { inner, sweeper, deleted })
     }
 
     /// Starts the tasks. Needs the runtime.
     fn start(self) -> Store {
-        let Opened { inner, sweeper } = self;
+        let Opened { inner, sweeper, deleted } = self;
+        stream_deletion::resume(&inner, deleted);
         let segments = sweeper.segments.clone();
         let every = Duration::from_secs(inner.shared.config.sweep_interval_s.max(1));
         tasks::rewrite(&inner.tasks, &inner.stop, sweeper.rewriter.clone(), inner.shared.clock.clone(), every);

@@ -37,8 +37,15 @@ const AGAIN: i64 = 5;
 /// Hours; 600 ms by the clock of a child.
 const RETENTION: u32 = 24;
 /// Fail points that folders have too.
-const SHARED: [&str; 5] =
-    ["catalog.committing", "catalog.committed", "commit.told", "recovery.adopted", "segment.unlinked"];
+const SHARED: [&str; 7] = [
+    "catalog.committing",
+    "catalog.committed",
+    "commit.told",
+    "recovery.adopted",
+    "segment.unlinked",
+    "stream.deleted",
+    "stream.noted",
+];
 
 /// What happens in a life, so long after the store opened.
 #[derive(Clone, Debug)]
@@ -190,6 +197,8 @@ struct Did {
     ended: BTreeMap<String, u64>,
     acked: u64,
     deletions: usize,
+    /// Catalogs that were lost with their process.
+    rebuilt: usize,
     /// Lives at whose end segments were in the spool.
     spooled: usize,
 }
@@ -241,7 +250,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
         let began_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
         let clock = fast_clock(began_us);
         let mut told = Told::default();
-        let mut proven = 0;
+        let (mut proven, mut by_segments) = (0, false);
         // Every second folder.
         let encrypt = (lane + folder).is_multiple_of(2);
         let mut last = storage(&garage, &format!("{lane}/{folder}"), false);
@@ -312,22 +321,34 @@ async fn lane(lane: usize, seed: u64, retention: u32, go_on: impl Fn(usize) -> b
             let proof = began.elapsed();
             println!("{at}: {acked} acknowledged, {spooled} spooled; {lived:.1?} and {checked:.1?} and {proof:.1?}");
         }
-        end_of(&Config { storage: last, ..settings(&data, retention, encrypt) }, &told, began_us).await;
+        if folder % 2 == 1 && data.join("format").exists() {
+            // The catalog is lost with the last process.
+            for file in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+                let _ = std::fs::remove_file(data.join(file));
+            }
+            let config = Config { storage: last.clone(), ..settings(&data, retention, encrypt) };
+            let store = open_patiently(config, clock.clone()).await.unwrap();
+            told.prove(&store, &expired(&store, retention), 0, true).await;
+            store.stop().await.unwrap();
+            by_segments = true;
+            did.rebuilt += 1;
+        }
+        end_of(&Config { storage: last, ..settings(&data, retention, encrypt) }, &told, began_us, by_segments).await;
         did.acked += told.acked;
         did.deletions += told.deleted.len() + told.dropped.len();
     }
     did
 }
 
-/// All that was ever acknowledged, by the catalog and by segments alone; the spool is empty, and no object is there that the catalog
+/// All that was ever acknowledged, by the catalog (`by_segments`: which was made anew already) and by segments alone; the spool is empty, and no object is there that the catalog
 /// does not know.
-async fn end_of(config: &Config, told: &Told, began_us: i64) {
+async fn end_of(config: &Config, told: &Told, began_us: i64, by_segments: bool) {
     let (data, retention) = (config.data.as_path(), config.default_retention_hours);
     let open = || open_patiently(config.clone(), fast_clock(began_us));
     // What came after the last start was begun is removed by the next.
     open().await.unwrap().stop().await.unwrap();
     let store = open().await.unwrap();
-    told.prove(&store, &expired(&store, retention), 0, false).await;
+    told.prove(&store, &expired(&store, retention), 0, by_segments).await;
     let until = Instant::now() + Duration::from_secs(60);
     while std::fs::read_dir(data.join("spool")).is_ok_and(|mut files| files.next().is_some()) {
         assert!(Instant::now() < until, "the spool is not emptied");

@@ -167,6 +167,7 @@ struct Did {
     stopped: u64,
     acked: u64,
     deletions: usize,
+    rebuilt: usize,
 }
 
 /// From where a producer goes on: with some that were acknowledged.
@@ -221,6 +222,12 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
             if !data.join("catalog.sqlite").exists() {
                 continue;
             }
+            if matches!(end, End::Die("stream.deleted" | "stream.noted" | "key.zeroed" | "key.destroyed", _))
+                || round % 4 == 3
+            {
+                without_catalog(&at, &data, &told, began_us, retention, encrypt).await;
+                did.rebuilt += 1;
+            }
             // Where the next life is to end while it makes or mends, nobody looks before it.
             let next = ends.get(round + 1);
             if matches!(next, Some(End::Die(point, _)) if FAIL_POINTS[..FIRST].contains(point)) {
@@ -250,6 +257,38 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
         did.deletions += told.deleted.len() + told.dropped.len();
     }
     did
+}
+
+/// The catalog is lost with the process: what the segments alone say, in a copy of the folder.
+async fn without_catalog(at: &str, data: &Path, told: &Told, began_us: i64, retention: u32, encrypt: bool) {
+    if !data.join("format").exists() {
+        return;
+    }
+    let at = format!("{at}, without its catalog");
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("data");
+    copy_all(data, &copy, &|name| name.starts_with("catalog.sqlite"));
+    let store = open_patiently(settings(&copy, retention, encrypt), fast_clock(began_us)).await;
+    let store = store.unwrap_or_else(|e| panic!("{at}: {e}"));
+    println!("{at}");
+    told.prove(&store, &expired(&store, retention), 0, true).await;
+    store.stop().await.unwrap();
+    let report = patiently(|| check(&copy, CheckOptions::default())).unwrap();
+    assert!(report.is_clean(), "{at}:\n{report}");
+}
+
+/// Copies a folder but for files of these names.
+fn copy_all(from: &Path, to: &Path, but: &impl Fn(&str) -> bool) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            copy_all(&path, &to.join(name), but);
+        } else if !but(name) {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
 }
 
 /// Whether retention may have taken a fragment by now.
@@ -329,7 +368,7 @@ fn whatever_ends_a_store_nothing_acknowledged_is_lost_doubled_or_torn() {
     println!("in {:.1} s: {dids:#?}", started.elapsed().as_secs_f64());
     let lives: usize = dids.iter().map(|d| d.lives).sum();
     assert!(dids.iter().map(|d| d.acked).sum::<u64>() > 10 * lives as u64, "the children did not come to work");
-    assert!(dids[..2].iter().all(|d| d.stopped > 0 && d.failed > 0 && d.deletions > 0));
+    assert!(dids[..2].iter().all(|d| d.stopped > 0 && d.failed > 0 && d.deletions > 0 && d.rebuilt > 0));
     let never = never(&dids);
     assert!(never.is_empty(), "no process died at {never:?}");
 }

@@ -6,7 +6,7 @@ use super::{db, notifications, segments, streams};
 use crate::{Error, faults};
 use media::UnixMillis;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A server's clock that says less than this (2020-01-01) is not set yet: a board without a battery starts in 1970.
 const UNSET: i64 = 1_577_836_800_000;
@@ -183,11 +183,10 @@ fn per_segment(tx: &Connection, stream: u64, upto: u64) -> Result<BTreeMap<u64, 
     rows.collect::<Result<_, _>>().map_err(db)
 }
 
-/// Deletes up to a batch of rows of deleted streams. Gives whether more are left.
-pub(crate) fn sweep_deleted(c: &mut Connection, now: UnixMillis) -> Result<bool, Error> {
+/// Deletes up to a batch of rows of deleted streams, but of those of which nothing may go yet. Gives whether more may be left.
+pub(crate) fn sweep_deleted(c: &mut Connection, not_yet: &BTreeSet<u64>, now: UnixMillis) -> Result<bool, Error> {
     let tx = c.transaction().map_err(db)?;
-    let stream: Option<u64> = tx.query_row("SELECT min(id) FROM deleted_streams", [], |r| r.get(0)).map_err(db)?;
-    let Some(stream) = stream else { return Ok(false) };
+    let Some(stream) = streams::deleted(&tx)?.difference(not_yet).next().copied() else { return Ok(false) };
     let upto: Option<u64> = tx
         .query_row(
             "SELECT max(counter) FROM (SELECT counter FROM fragments WHERE stream = ?1 ORDER BY counter LIMIT ?2)",

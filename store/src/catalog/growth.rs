@@ -108,7 +108,7 @@ fn run(c: &mut Connection, n: u64) {
     }
     assert!(quarantine::put(c, 1, number, place, "damaged", now).unwrap());
     assert!(quarantine::reason(c, 1, number).unwrap().is_some());
-    while expiry::sweep_deleted(c, now).unwrap() {}
+    while expiry::sweep_deleted(c, &Default::default(), now).unwrap() {}
 
     // What is dead and what is to be written anew.
     let dead: Vec<_> = segments::dead(c).unwrap().iter().map(|s| s.edition()).collect();

@@ -185,7 +185,7 @@ mod tests {
             "the second is pending, the third too new"
         );
         streams::delete(&mut c, stream).unwrap();
-        while expiry::sweep_deleted(&mut c, UnixMillis(0)).unwrap() {}
+        while expiry::sweep_deleted(&mut c, &Default::default(), UnixMillis(0)).unwrap() {}
         assert_eq!((count(&c, "notifications"), count(&c, "deliveries")), (0, 0));
     }
 }

@@ -95,8 +95,23 @@ pub(crate) fn delete(c: &mut Connection, id: u64) -> Result<(), Error> {
         return Err(Error::new(Kind::NotFound, "the stream is deleted already"));
     }
     super::documents::remove(&tx, STREAM, &id.to_string())?;
-    tx.execute("INSERT OR IGNORE INTO deleted_streams (id) VALUES (?1)", [id]).map_err(db)?;
+    note_deleted(&tx, id)?;
     tx.commit().map_err(db)
+}
+
+/// Something of this stream, which was deleted, still has to go.
+pub(crate) fn note_deleted(c: &Connection, id: u64) -> Result<(), Error> {
+    c.execute("INSERT OR IGNORE INTO deleted_streams (id) VALUES (?1)", [id]).map_err(db)?;
+    Ok(())
+}
+
+/// No later stream gets this id or a smaller one: the log may say of them that they were deleted.
+pub(crate) fn never_again(c: &Connection, id: u64) -> Result<(), Error> {
+    let first = "INSERT INTO sqlite_sequence (name, seq) SELECT 'streams', 0
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'streams')";
+    c.execute(first, []).map_err(db)?;
+    c.execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'streams'", [id]).map_err(db)?;
+    Ok(())
 }
 
 /// Streams that were deleted and whose rows are not all gone yet.

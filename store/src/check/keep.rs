@@ -119,14 +119,16 @@ impl Old {
             .c
             .query_row("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'streams'), 0)", [], |r| r.get(0))
             .map_err(db)?;
+        let deleted = streams::deleted(&self.c).unwrap_or_default();
         let there: HashSet<u64> = old.iter().map(|row| row.0).collect();
         for row in streams::all(new)? {
             // One that still has fragments there is there: its row is damaged.
             let sql = "SELECT EXISTS (SELECT 1 FROM fragments WHERE stream = ?1)";
             let has_rows = || self.c.query_row(sql, [row.info.id], |r| r.get(0)).unwrap_or(true);
-            if row.info.id <= last && !there.contains(&row.info.id) && !has_rows() {
+            let is_gone = || deleted.contains(&row.info.id) || !has_rows();
+            if row.info.id <= last && !there.contains(&row.info.id) && is_gone() {
                 new.execute("DELETE FROM streams WHERE id = ?1", [row.info.id]).map_err(db)?;
-                new.execute("INSERT OR IGNORE INTO deleted_streams (id) VALUES (?1)", [row.info.id]).map_err(db)?;
+                streams::note_deleted(new, row.info.id)?;
             }
         }
         for (id, name, retention_hours, created_at, counter_limit) in old {
@@ -136,8 +138,7 @@ impl Old {
             self.quota(new, id).map_err(db)?;
         }
         // Ids are never used again.
-        new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'streams'", [last]).map_err(db)?;
-        Ok(())
+        streams::never_again(new, last)
     }
 
     /// Copies what a stream may keep, which catalogs have from version 4 on.

@@ -6,6 +6,7 @@ use crate::catalog::db;
 use crate::catalog::fragments::{self, Group, NewRow, Placed};
 use crate::catalog::ranges::{self, DeletedRange};
 use crate::catalog::{expiry, rewrites, schema, streams};
+use crate::crypt::keys;
 use crate::folder::Folder;
 use crate::segments::Edition;
 use crate::segments::reader::Place;
@@ -16,7 +17,7 @@ use crate::{Error, Kind, holds, recovery};
 use bytes::Bytes;
 use media::{HeaderId, UnixMillis};
 use rusqlite::Connection;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// What a rebuild found.
@@ -269,9 +270,14 @@ fn finish(c: &mut Connection, folder: &Folder, deleted: &HashSet<u64>) -> Result
             Err(e) if e.kind() != Kind::NotFound => return Err(e),
             _ => {}
         }
+        streams::never_again(c, *id)?;
     }
     holds::restore(c, folder)?;
-    while expiry::sweep_deleted(c, UnixMillis(0))? {}
+    while expiry::sweep_deleted(c, &BTreeSet::new(), UnixMillis(0))? {}
+    // Their deletion was noted, and then cut short: the next start destroys the keys.
+    for id in deleted.iter().filter(|id| keys::exists(folder.root(), **id)) {
+        streams::note_deleted(c, *id)?;
+    }
     // No counter of a block that was in use is given out again.
     c.execute(
         "UPDATE streams SET counter_limit = max(counter_limit, ((SELECT coalesce(max(counter), 0) FROM fragments WHERE stream = streams.id)

@@ -87,9 +87,8 @@ impl Told {
                 assert!(self.dropping.contains(text) || !known(text), "{text} is gone with {} fragments", acks.len());
                 continue;
             };
-            // Of one that was being deleted a part may be gone, where the segments do not say yet that it is to go.
-            let dropping = by_segments && self.dropping.contains(text);
-            self.camera(&stream, acks, &|number| dropping || expired(number), bytes_from).await;
+            // One that was being deleted is there whole, or not at all.
+            self.camera(&stream, acks, expired, bytes_from).await;
         }
         for (s, acks) in self.producers.iter().enumerate() {
             match store.stream(&name(&format!("producer-{s}"))) {
