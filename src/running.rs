@@ -196,6 +196,7 @@ impl Running {
             http: config.http.clone(),
             aws: config.aws.clone(),
             putmedia: config.putmedia.clone(),
+            signaling: config.signaling.clone(),
         };
         let Stage { stop, tasks } = &running.surface;
         web::serve(app, ports, stop.clone(), tasks).await.map_err(Failure::other)?;

@@ -13,6 +13,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("access_unit", ingest::access_unit::fuzz),
     ("bodies", web::fuzzing::bodies),
     ("certificate", web::fuzzing::certificate),
+    ("channel", signaling::fuzzing::channel),
     ("chunked", web::fuzzing::chunked),
     ("clock", ingest::clock::drive),
     ("datagram", signaling::fuzzing::datagram),

@@ -1,6 +1,8 @@
 //! Bodies of fuzz targets: bytes in, no panic, and what must hold of the result. `./run fuzz` runs them; the tests below run each over
 //! random bytes too.
 
+pub use crate::channel::fuzz::fuzz as channel;
+
 use crate::candidates::Candidate;
 use crate::demux::{Demux, Kind};
 use crate::ice::{Credentials, Lite};

@@ -1,4 +1,4 @@
-//! WebRTC: peers behind one UDP socket, playing live streams (WHEP).
+//! WebRTC: peers behind one UDP socket, playing live streams (WHEP), and the signaling [`channel`]s by which clients find each other.
 //!
 //! What belongs here: offers and answers, ICE-lite, DTLS-SRTP, and one packetisation of each stream for all its viewers.
 //! `sdp`, `ice`, `dtls`, `demux`, `rtp`, `fanout::Packetizer`, `batch` and `peer` do no I/O and are told the time;
@@ -6,6 +6,7 @@
 
 mod batch;
 mod candidates;
+pub mod channel;
 mod demux;
 mod dtls;
 mod fanout;

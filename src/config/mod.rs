@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) encryption: store::EncryptionConfig,
     pub(crate) ingest: ingest::Config,
     pub(crate) webrtc: signaling::Config,
+    pub(crate) signaling: signaling::channel::Config,
     pub(crate) detection: ml::Config,
     pub(crate) http: web::HttpConfig,
     pub(crate) tls: web::TlsConfig,
@@ -53,6 +54,7 @@ impl Default for Config {
             encryption: Default::default(),
             ingest: Default::default(),
             webrtc: Default::default(),
+            signaling: Default::default(),
             detection: Default::default(),
             http: Default::default(),
             tls: Default::default(),
@@ -286,6 +288,7 @@ impl Config {
         }
         self.aws.check().or_else(error)?;
         self.putmedia.check().or_else(error)?;
+        self.signaling.check().or_else(error)?;
         self.storage.check().or_else(error)?;
         let store = &self.store;
         if !(1..=60_000).contains(&store.commit_interval_ms) {

@@ -8,6 +8,7 @@ import time
 
 import archive_rows
 import s3_rows
+import signaling_rows
 import storage_rows
 from load import ROOT, Farm, Server, Skipped, cpu_seconds, need, rss_bytes
 
@@ -298,6 +299,7 @@ ROWS = {
     "ack_persisted_p99": ack_persisted_p99,
     "commit_latency_p99": commit_latency_p99,
     "whep_first_picture_p95": whep_first_picture_p95,
+    "signaling_10k": lambda _args: signaling_rows.signaling_10k(binary_of_example, row),
     "detect_rate_vs_ort": detect_rate_vs_ort,
     "getmedia_vs_cat": lambda _args: archive_rows.getmedia_vs_cat(example, row),
     "list_fragments_1m_p99": lambda _args: archive_rows.list_fragments_1m_p99(example, row),

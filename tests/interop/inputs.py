@@ -108,6 +108,7 @@ GOOD = {
     "GetMedia": _stream(StartSelector={"StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": "1"}),
     "ListFragments": _stream(MaxResults=10),
     "GetMediaForFragmentList": _stream(Fragments=["91343852333181432392682062620000000000000000000"]),
+    "SendAlexaOfferToMaster": _channel(SenderClientId="alexa", MessagePayload="b2ZmZXI="),
     "AssumeRole": lambda: {"RoleArn": ROLE, "RoleSessionName": "session", "DurationSeconds": 900},
     "AssumeRoleWithWebIdentity": lambda: {"RoleArn": ROLE, "RoleSessionName": "session", "WebIdentityToken": "a.b.c", "DurationSeconds": 900},
     "GetSessionToken": lambda: {"DurationSeconds": 900},

@@ -198,6 +198,9 @@ describe('AWS SDK for JavaScript v3', { skip: missing }, () => {
     assert.equal((await call('DescribeMediaStorageConfiguration', { ChannelName: 'js' })).MediaStorageConfiguration.Status, 'DISABLED');
     const { ResourceEndpointList } = await call('GetSignalingChannelEndpoint', { ChannelARN, SingleMasterChannelEndpointConfiguration: { Protocols: ['WSS', 'HTTPS'], Role: 'MASTER' } });
     assert.deepEqual(ResourceEndpointList.map((e) => e.Protocol).sort(), ['HTTPS', 'WSS']);
+    if (SERVED.has('SendAlexaOfferToMaster')) {
+      await refused('ResourceNotFoundException', 'SendAlexaOfferToMaster', { ChannelARN, SenderClientId: 'js', MessagePayload: 'b2ZmZXI=' });
+    }
     const { StreamARN } = await call('CreateStream', { StreamName: 'js-of-channel', DataRetentionInHours: 1 });
     await call('UpdateMediaStorageConfiguration', { ChannelARN, MediaStorageConfiguration: { Status: 'ENABLED', StreamARN } });
     assert.deepEqual((await call('DescribeMappedResourceConfiguration', { StreamARN })).MappedResourceConfigurationList.map((m) => m.ARN), [ChannelARN]);

@@ -143,6 +143,9 @@ class Cli(unittest.TestCase):
         self.assertEqual([c["SingleMasterConfiguration"]["MessageTtlSeconds"] for c in listed["ChannelInfoList"]], [45])
         told = aws("GetSignalingChannelEndpoint", channel_arn=arn, single_master_channel_endpoint_configuration="Protocols=WSS,HTTPS,Role=VIEWER")
         self.assertEqual({e["Protocol"] for e in told["ResourceEndpointList"]}, {"WSS", "HTTPS"})
+        with self.subTest("an offer"):
+            self.needs("SendAlexaOfferToMaster")
+            self.fails("ResourceNotFoundException", "SendAlexaOfferToMaster", channel_arn=arn, sender_client_id="cli", message_payload="b2ZmZXI=")
         with self.subTest("storage"):
             self.needs("CreateStream", "UpdateMediaStorageConfiguration", "DescribeMediaStorageConfiguration", "DescribeMappedResourceConfiguration")
             stream = aws("CreateStream", stream_name="cli.of-channel", data_retention_in_hours="1")["StreamARN"]

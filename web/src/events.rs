@@ -12,6 +12,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
+use signaling::channel::ChannelId;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use store::Notice;
 use tokio::{
@@ -28,6 +29,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 struct Source {
     caller: Caller,
     notices: Receiver<Notice>,
+    presence: Receiver<ChannelId>,
     heartbeat: tokio::time::Interval,
     greeted: bool,
     _permit: OwnedSemaphorePermit,
@@ -39,9 +41,10 @@ pub(crate) async fn stream(caller: Caller) -> Result<Response, Error> {
     let permit = caller.shared.event_streams.clone().try_acquire_owned();
     let permit =
         permit.map_err(|_| Error::unavailable("too_many_event_streams", "too many event streams are open", 10))?;
+    let presence = caller.shared.signaling.changes();
     let mut heartbeat = interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let source = Source { caller, notices, heartbeat, greeted: false, _permit: permit };
+    let source = Source { caller, notices, presence, heartbeat, greeted: false, _permit: permit };
     let body = stream::unfold(source, |mut source| async move {
         source.next().await.map(|event| (Ok::<_, Infallible>(event), source))
     });
@@ -61,6 +64,14 @@ impl Source {
             let noticed = tokio::select! {
                 () = shared.stop.cancelled() => return None,
                 noticed = self.notices.recv() => noticed,
+                changed = self.presence.recv() => match changed {
+                    Ok(channel) => {
+                        let name = channel.0.rsplit_once('/').map_or(&*channel.0, |(name, _)| name);
+                        return Some(event("presence", &json!({"channel": name})));
+                    }
+                    Err(RecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
+                    Err(RecvError::Closed) => return None,
+                },
                 _ = self.heartbeat.tick() => {
                     let holds = shared.auth.holds(&self.caller.principal, shared.door.now()).await;
                     return holds.then(|| Bytes::from_static(b": still here\n\n"));

@@ -106,4 +106,6 @@ pub struct App {
     pub aws: AwsConfig,
     /// Settings of PutMedia.
     pub putmedia: ingest::putmedia::Config,
+    /// Settings of signaling channels.
+    pub signaling: signaling::channel::Config,
 }

@@ -121,6 +121,7 @@ pub async fn serve(app: App, ports: Vec<Port>, stop: CancellationToken, tasks: &
         };
         tasks.spawn(task.run().instrument(info_span!("http", %address)));
     }
+    tasks.spawn(crate::aws::signaling::run(shared.clone()).instrument(info_span!("signaling")));
     let upkeep = async move {
         let mut every = tokio::time::interval(UPKEEP);
         while stop.run_until_cancelled(every.tick()).await.is_some() {
@@ -308,7 +309,8 @@ async fn connection(
         .max_header_list_size(HEAD_BYTES as u32)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let serving = builder.serve_connection(wire, service);
+    // What is upgraded leaves its seat: signaling has bounds of its own.
+    let serving = builder.serve_connection_with_upgrades(wire, service);
     let mut serving = std::pin::pin!(serving);
     // hyper times the head of an HTTP/1.1 request, but neither the bytes that tell the two versions apart nor HTTP/2.
     let idle = async {

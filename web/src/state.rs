@@ -3,7 +3,7 @@
 use crate::{
     App,
     auth::{Auth, access::Door, devices::Devices},
-    aws::{Surface, put_sessions::Sessions},
+    aws::{Surface, put_sessions::Sessions, signaling::Board},
     body::Sending,
     hls,
     page::Page,
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) aws: Surface,
     pub(crate) put_media: Sessions,
+    /// Signaling channels that somebody is connected to.
+    pub(crate) signaling: Board,
     pub(crate) hls: hls::Shared,
     /// Media on its way to clients.
     pub(crate) sending: Sending,
@@ -55,6 +57,9 @@ impl Shared {
         let auth = Auth::open(&app.store, &app.root, &app.aws.account().id).await?;
         let aws = Surface::open(&app)?;
         let put_media = Sessions::new(app.putmedia.clone());
+        let invalid = |text| store::Error::new(store::Kind::Invalid, text);
+        app.signaling.check().map_err(invalid)?;
+        let signaling = Board::new(app.store.clone(), app.signaling.clone());
         let started_at = app.store.now();
         let sending = Sending::within(app.store.footprint(0).budget.limit_bytes);
         let devices = Devices::open(&app.store, asks).await?;
@@ -64,6 +69,7 @@ impl Shared {
             auth,
             aws,
             put_media,
+            signaling,
             hls: hls::Shared::default(),
             sending,
             viewers: Viewers::default(),

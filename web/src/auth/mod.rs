@@ -339,6 +339,13 @@ impl Caller {
         let asking = Asking { principal: &principal, ..self.asking() };
         self.shared.door.grant(asking, stream.clone(), &Resource::default()).await.is_ok()
     }
+    /// Whether the caller, with the credentials and policies of now, may still do this to a thing with an ARN: for connections
+    /// that last long.
+    pub(crate) async fn still_may(&self, resource: &Resource, at: UnixMillis) -> bool {
+        let Some(principal) = self.shared.auth.renewed(&self.principal, at).await else { return false };
+        let asking = Asking { principal: &principal, ..self.asking() };
+        self.shared.door.thing(asking, resource).is_ok()
+    }
     /// The stream that the playback token in the path is for.
     pub(crate) async fn own_stream(&self) -> Result<Granted, Error> {
         self.shared.door.own_stream(self.asking()).await

@@ -1,7 +1,11 @@
 //! How a request is told that its credentials do not hold: in the form of the surface that it was meant for.
 
 use super::{identities::Nobody, sigv4::Fault};
-use crate::{aws::sts, error::Error, routes};
+use crate::{
+    aws::{signaling, sts},
+    error::Error,
+    routes,
+};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -27,6 +31,7 @@ impl Style {
         match () {
             () if sts::is_asked(&parts.method, &parts.uri, &parts.headers) => Style::Xml,
             () if signed || routes::is_operation(&parts.method, parts.uri.path()) => Style::Json,
+            () if signaling::is_asked(&parts.method, &parts.uri, &parts.headers) => Style::Json,
             () => Style::Native,
         }
     }

@@ -27,6 +27,7 @@ mod put_media;
 pub(crate) mod put_sessions;
 pub(crate) mod quotas;
 pub(crate) mod records;
+pub(crate) mod signaling;
 pub(crate) mod sts;
 pub(crate) mod tags;
 pub(crate) mod target;
@@ -61,7 +62,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The operations, by service.
 pub(crate) const ROUTES: &[&[Route]] =
-    &[control::ROUTES, channels::ROUTES, put_media::ROUTES, get_media::ROUTES, archive::ROUTES];
+    &[control::ROUTES, channels::ROUTES, signaling::ROUTES, put_media::ROUTES, get_media::ROUTES, archive::ROUTES];
 
 /// What the handlers of this surface share.
 pub(crate) struct Surface {

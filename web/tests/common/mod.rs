@@ -70,12 +70,26 @@ impl Server {
     pub async fn start_tls(data: &Path, tls: web::TlsConfig) -> Server {
         Self::start_on(data, SECRET, Default::default(), Default::default(), tls).await
     }
+    /// With settings of signaling.
+    pub async fn start_signaling(data: &Path, signaling: signaling::channel::Config) -> Server {
+        Self::start_with_all(data, SECRET, Default::default(), Default::default(), Default::default(), signaling).await
+    }
     async fn start_on(
         data: &Path,
         secret: &str,
         aws: web::AwsConfig,
         putmedia: ingest::putmedia::Config,
         tls: web::TlsConfig,
+    ) -> Server {
+        Self::start_with_all(data, secret, aws, putmedia, tls, Default::default()).await
+    }
+    async fn start_with_all(
+        data: &Path,
+        secret: &str,
+        aws: web::AwsConfig,
+        putmedia: ingest::putmedia::Config,
+        tls: web::TlsConfig,
+        signaling: signaling::channel::Config,
     ) -> Server {
         let config = store::Config { data: data.to_owned(), commit_interval_ms: 20, ..store::Config::default() };
         let ahead_ms = Arc::new(AtomicI64::new(0));
@@ -91,7 +105,17 @@ impl Server {
         let root = web::Root { access_key_id: KEY.into(), secret_access_key: secret.into() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = web::HttpConfig::default();
-        let app = web::App { store: store.clone(), cameras, peers: peers.clone(), metrics, root, http, aws, putmedia };
+        let app = web::App {
+            store: store.clone(),
+            cameras,
+            peers: peers.clone(),
+            metrics,
+            root,
+            http,
+            aws,
+            putmedia,
+            signaling,
+        };
         let address = listener.local_addr().unwrap();
         let mut ports = vec![web::Port { listener, tls: None }];
         let mut tls_address = None;

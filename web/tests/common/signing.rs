@@ -31,6 +31,37 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The path of a presigned `GET /` with these parameters, as the SDKs for signaling make it.
+pub fn presigned(host: &str, by: &Credentials, at: UnixMillis, expires_s: u32, parameters: &[(&str, &str)]) -> String {
+    let text = at.to_rfc3339();
+    let date = text.split('.').next().unwrap().replace(['-', ':'], "") + "Z";
+    let scope = format!("{}/us-west-2/kinesisvideo/aws4_request", &date[..8]);
+    let (credential, expires) = (format!("{}/{scope}", by.id), expires_s.to_string());
+    let mut all = vec![
+        ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
+        ("X-Amz-Credential", &credential),
+        ("X-Amz-Date", &date),
+        ("X-Amz-Expires", &expires),
+        ("X-Amz-SignedHeaders", "host"),
+    ];
+    all.extend(by.token.as_deref().map(|token| ("X-Amz-Security-Token", token)));
+    all.extend(parameters);
+    all.sort_unstable();
+    let encoded = |text: &str| -> String {
+        let kept = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        text.bytes().map(|b| if kept(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    };
+    let query: Vec<_> = all.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let query = query.join("&");
+    let canonical = format!("GET\n/\n{query}\nhost:{host}\n\nhost\n{}", hex(&Sha256::digest("")));
+    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
+    let mut key = format!("AWS4{}", by.secret).into_bytes();
+    for part in scope.split('/') {
+        key = mac(&key, part);
+    }
+    format!("/?{query}&X-Amz-Signature={}", hex(&mac(&key, &to_sign)))
+}
+
 /// A request of some client.
 pub struct Signed<'a> {
     pub service: &'a str,

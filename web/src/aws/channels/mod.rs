@@ -18,8 +18,8 @@ use crate::{
 };
 use axum::routing::post;
 pub(crate) use fuzz::fuzz;
-pub(crate) use record::Births;
-pub(crate) use target::{change, find};
+pub(crate) use record::{Births, ChannelRecord, ChannelType};
+pub(crate) use target::{Found, by_arn, change, find, named};
 
 /// The operations on channels.
 pub(crate) const ROUTES: &[Route] = &[

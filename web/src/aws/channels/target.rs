@@ -105,6 +105,28 @@ pub(crate) async fn find<'a>(
     }
 }
 
+/// A channel by its name alone, for the native API.
+///
+/// # Errors
+/// 404 where there is none, or none that the caller may know of; 403.
+pub(crate) async fn named(caller: &Caller, name: &str) -> Result<(StreamName, ChannelRecord), error::Error> {
+    let none = |_| error::Error::not_found("no signaling channel has such a name");
+    let name: StreamName = name.parse().map_err(none)?;
+    let account = &caller.shared.aws.account;
+    let unmade = identity::Resource::new(account.arn(Resource::Channel, &name, UnixMillis(0)).to_string());
+    let kept = Kept { collection: CHANNEL, name: name.as_str(), unmade: &unmade, none: no_channel };
+    let (_, _, record) = caller
+        .kept(kept, |document| {
+            let record = ChannelRecord::of(document)
+                .map_err(|e| error::Error::from(store::Error::new(Kind::Internal, e.message)))?;
+            let arn = record.arn(account, &name).to_string();
+            let resource = identity::Resource { tags: record.tags.clone(), ..identity::Resource::new(arn) };
+            Ok::<_, error::Error>((record, resource))
+        })
+        .await?;
+    Ok((name, record))
+}
+
 /// Changes the channel of an ARN, all or nothing. `edit` sees it as it is, and again if somebody else was faster. `request` has the
 /// tags that the request gives or takes.
 ///

@@ -10,7 +10,7 @@ mod form;
 mod session;
 mod web_identity;
 
-use super::RequestId;
+use super::{RequestId, signaling};
 use crate::{
     auth::{
         Caller,
@@ -49,8 +49,11 @@ fn names_action(uri: &Uri) -> bool {
     url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).any(|(name, _)| name == "Action")
 }
 
-/// `GET /`: the page, unless the query names an action.
+/// `GET /`: the page, unless the query names an action, or somebody connects to a signaling channel.
 pub(crate) async fn get(state: State<Arc<Shared>>, caller: Option<Caller>, request: Request) -> Response {
+    if signaling::is_asked(request.method(), request.uri(), request.headers()) {
+        return signaling::connect(caller, request).await;
+    }
     if names_action(request.uri()) {
         return post(state, caller, request).await;
     }
