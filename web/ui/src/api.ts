@@ -47,14 +47,45 @@ export interface Camera {
   reconnects: number;
   dropped_gops: number;
   last_commit_at?: Millis | null;
-  /** Of a stream without a camera: how long it keeps what it gets; null is for ever. */
-  retention_hours?: number | null;
+  /** What its stream keeps (the page puts it here); absent while there is no stream. */
+  kept?: Kept | undefined;
+}
+
+/** What happens where a limit is reached: the oldest make room, or what is new is refused. */
+export type AtQuota = "evict" | "refuse";
+
+/** What a stream keeps, and may keep. */
+export interface Kept {
+  /** null is for ever, 0 no archive. */
+  retention_hours: number | null;
+  bytes: number;
+  /** The limit in force; null: none. */
+  quota_bytes: number | null;
+  at_quota: AtQuota;
+  guaranteed_bytes: number;
+  refusing: boolean;
+  /** Fragments, since the server started. */
+  refused: number;
+}
+
+/** What is to be changed of it; what is absent stays, null takes what is configured (of `retention_hours`: for ever). */
+export interface KeptChange {
+  retention_hours?: number | null | undefined;
+  quota_bytes?: number | null | undefined;
+  at_quota?: AtQuota | null | undefined;
+}
+
+/** What all streams keep together. */
+export interface StoreUsage {
+  bytes: number;
+  quota_bytes: number | null;
+  free_bytes: number | null;
+  refusing: boolean;
 }
 
 /** What is recorded under a name, whoever brings it. */
-export interface Stream {
+export interface Stream extends Kept {
   name: string;
-  retention_hours: number | null;
   bitrate_bps: number;
   fps: number;
   key_interval_ms?: number | null;

@@ -1,7 +1,8 @@
 // Calls to the REST API. Every failure becomes an `ApiError` whose message can be shown as it is.
 
 import type {
-  Alert, ApiErrorBody, Camera, Delivery, Detection, Millis, NewCamera, NewTarget, ProbeAnswer, Rule, Server, Stream, Target, Timeline,
+  Alert, ApiErrorBody, Camera, Delivery, Detection, KeptChange, Millis, NewCamera, NewTarget, ProbeAnswer, Rule, Server, StoreUsage, Stream, Target,
+  Timeline,
 } from "./api";
 
 /** A call that did not succeed. `status` is 0 when the server was not reached at all. */
@@ -87,6 +88,9 @@ export const api = {
   probe: (camera: Omit<NewCamera, "name">) => send<ProbeAnswer>("POST", "/v1/cameras/probe", camera),
 
   streams: async () => (await get<{ streams: Stream[] }>("/v1/streams")).streams,
+  /** How long and how much is kept. */
+  changeKept: (stream: string, change: KeptChange) => send<unknown>("PATCH", `/v1/streams/${name(stream)}`, change),
+  storage: () => get<StoreUsage>("/v1/storage"),
   deleteStream: (stream: string) => send<void>("DELETE", `/v1/streams/${name(stream)}`),
 
   timeline: (stream: string, from: Millis, to: Millis, signal?: AbortSignal) =>

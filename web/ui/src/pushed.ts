@@ -6,14 +6,15 @@ import type { Camera, CameraStatus, Stream } from "./api";
 /** A stream without a camera, as the page shows cameras. */
 function shown(stream: Stream): Camera {
   const status: CameraStatus = stream.bitrate_bps > 0 ? { state: "receiving" } : { state: "silent", last: stream.last_commit_at ?? undefined };
-  return { ...stream, url: "", has_password: false, transport: "tcp", enabled: true, from_config: false, reconnects: 0, status };
+  return { ...stream, url: "", has_password: false, transport: "tcp", enabled: true, from_config: false, reconnects: 0, status, kept: stream };
 }
 
-/** The cameras, then the streams that have none, by name. */
+/** The cameras, each with what its stream keeps, then the streams that have none, by name. */
 export function withPushed(cameras: readonly Camera[], streams: readonly Stream[]): Camera[] {
+  const byName = new Map(streams.map((stream) => [stream.name, stream]));
   const named = new Set(cameras.map((camera) => camera.name));
   const others = streams.filter((stream) => !named.has(stream.name)).map(shown);
-  return [...cameras, ...others.sort((a, b) => (a.name < b.name ? -1 : 1))];
+  return [...cameras.map((camera) => ({ ...camera, kept: byName.get(camera.name) })), ...others.sort((a, b) => (a.name < b.name ? -1 : 1))];
 }
 
 /** Whether nothing is pulled for it. */

@@ -13,6 +13,7 @@ import { go, hrefTo } from "../router";
 import { recentAlerts, refreshCameras } from "../state";
 import { ConfirmButton, ErrorNote } from "../ui/bits";
 import { AlertRow } from "./alert-row";
+import { KeptSection } from "./kept";
 import { Rules } from "./rules";
 
 interface Props {
@@ -39,6 +40,7 @@ export function CameraPanel({ camera, figures, editing, now }: Props) {
         </section>
       )}
       <Rules stream={camera.name} editing={editing} />
+      {!editing.value && <KeptSection key={camera.name} camera={camera} />}
       {!editing.value && <Facts camera={camera} figures={figures} now={now} />}
     </aside>
   );
@@ -49,12 +51,6 @@ const CLOCKS: Record<string, string> = {
   arrival: "arrival at this server",
 };
 
-/** How long a stream keeps what it gets. */
-function kept(hours: number | null | undefined): string {
-  if (hours === null || hours === undefined) return "for ever";
-  return hours === 0 ? "not at all, but for those who watch live" : span(hours * 3_600_000);
-}
-
 /** A long wait for key frames is felt at every start and seek. */
 const LONG_KEY_INTERVAL_MS = 4000;
 
@@ -64,7 +60,7 @@ function Facts({ camera, figures, now }: Omit<Props, "editing">) {
   const facts: [string, ComponentChildren][] = [];
   const add = (name: string, value: ComponentChildren): void => void facts.push([name, value]);
   if (camera.description) add("Media", describe(camera.description));
-  add("Rate", `${bitrate(camera.bitrate_bps)} · ${fps(camera.fps)}`);
+  if (camera.bitrate_bps > 0 || !pushed) add("Rate", `${bitrate(camera.bitrate_bps)} · ${fps(camera.fps)}`);
   if (figures) add("Received here", `${bitrate(figures.bitrateBps)} · ${fps(figures.fps)} · ${figures.lost} packets lost · ${figures.dropped} pictures dropped`);
   if (camera.key_interval_ms) add("Key frames", `every ${(camera.key_interval_ms / 1000).toFixed(1)} s${camera.key_interval_ms > LONG_KEY_INTERVAL_MS ? `: starts and seeks are slow; shorten it in the ${pushed ? "producer" : "camera"}` : ""}`);
   if (camera.description) add("B-frames", camera.has_b_frames ? "yes: WebRTC cannot show them, so the live picture comes by HLS, later" : "none");
@@ -76,8 +72,7 @@ function Facts({ camera, figures, now }: Omit<Props, "editing">) {
   if (!pushed) add("Reconnects", String(camera.reconnects));
   if (camera.dropped_gops > 0) add("Dropped", `${camera.dropped_gops} groups of pictures, the memory budget was full`);
   if (camera.last_commit_at) add("Durable", `${span(Math.max(0, now - camera.last_commit_at))} ago`);
-  if (pushed) add("Kept", kept(camera.retention_hours));
-  else add("Address", <code>{camera.url}</code>);
+  if (!pushed) add("Address", <code>{camera.url}</code>);
   if (camera.username) add("User", `${camera.username}${camera.has_password ? ", with a password" : ""}`);
   return (
     <section>

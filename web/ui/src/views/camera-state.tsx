@@ -65,7 +65,7 @@ export function StatePanel({ camera, player }: { camera: Camera; player: LiveSta
       return (
         <span class="state-panel">
           <strong>Nobody sends to this stream</strong>
-          <span>{status.last === undefined ? "What was recorded is on the timeline." : `Last media ${ago(status.last, at)}.`}</span>
+          <span>{status.last !== undefined ? `Last media ${ago(status.last, at)}.` : camera.kept?.bytes === 0 ? "Nothing was recorded yet." : "What was recorded is on the timeline."}</span>
         </span>
       );
     case "live":

@@ -37,7 +37,7 @@ export function Rules({ stream, editing }: { stream: string; editing: Editing })
         </button>
       </header>
       {rules.value.error && !rules.value.items && <ErrorNote message={rules.value.error} onRetry={() => void refreshRules()} />}
-      {rules.value.items && mine.length === 0 && <p class="hint">No rule watches this camera: pictures are recorded, but not looked at.</p>}
+      {rules.value.items && mine.length === 0 && <p class="hint">No rule watches it: pictures are recorded, but not looked at.</p>}
       <ul class="rule-list">
         {mine.map((rule) => (
           <RuleItem key={rule.name} rule={rule} editing={editing} />
