@@ -4,15 +4,14 @@
 mod common;
 #[path = "common/pushing.rs"]
 mod pushing;
+#[path = "common/shim.rs"]
+mod shim;
 
 use common::{KEY, SECRET, Server, basic, serve};
 use pushing::{cluster, errors, is_clean, make_streams, now, persisted, session};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 const BYTES: usize = 20_000;
@@ -32,20 +31,6 @@ const JUMPS: [Option<i64>; 12] = [
     None,
     Some(0),
 ];
-
-/// The shim that shifts a clock, or `None` with a line.
-fn shim(folder: &Path) -> Option<PathBuf> {
-    let made = folder.join("clock.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/clock.c");
-    let out = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&made, &source]).arg("-ldl").output();
-    match out {
-        Ok(out) if out.status.success() => Some(made),
-        other => {
-            eprintln!("skipped: no C compiler makes the clock: {other:?}");
-            None
-        }
-    }
-}
 
 /// Numbers and both times of what ListFragments gives of a range of server time, in its order.
 fn listed_by_server(server: &Server, from_ms: i64, to_ms: i64) -> Vec<(String, i64, i64)> {
@@ -95,15 +80,12 @@ fn got_media(server: &Server) -> Vec<u8> {
 #[test]
 fn a_clock_that_jumps_a_day_forward_and_back_loses_nothing_and_confuses_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(shim) = shim(folder.path()) else { return };
+    let Some(clock) = shim::Clock::new(folder.path()) else { return };
     let data = folder.path().join("data");
     make_streams(&data, ["gate".to_owned()]);
-    let shift = std::fs::File::options().create_new(true).write(true).open(folder.path().join("shift")).unwrap();
-    let set = |seconds: i64| shift.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
-    set(0);
     let start = || {
         let mut command = serve(&data);
-        command.env("LD_PRELOAD", &shim).env("CLOCK_SHIFT_FILE", folder.path().join("shift"));
+        clock.of(&mut command);
         command.env("VIDICON_STORE__SWEEP_INTERVAL_S", "1").env("VIDICON_STORE__MIN_FREE_BYTES", "0");
         Server::start(command)
     };
@@ -115,7 +97,7 @@ fn a_clock_that_jumps_a_day_forward_and_back_loses_nothing_and_confuses_nobody()
     let mut next = 0;
     for jump in JUMPS {
         match jump {
-            Some(seconds) => set(seconds),
+            Some(seconds) => clock.set(seconds),
             None => {
                 server.child.kill().unwrap();
                 common::wait(&mut server.child, Duration::from_secs(5)).unwrap();
