@@ -4,6 +4,7 @@
 //! key frame for whoever comes next. What does not: anything of a single viewer (see `rtp`).
 
 use crate::demux::PeerKey;
+use crate::room::{Held, Room};
 use bytes::Bytes;
 use media::h264::{self, Avcc};
 use media::rtp::h264::Payload;
@@ -48,6 +49,21 @@ pub(crate) struct Picture {
     pub(crate) media_time_90k: u64,
     /// profile_idc and constraint flags of the stream.
     pub(crate) profile: [u8; 2],
+    /// What it takes of the room of all pictures.
+    pub(crate) held: Option<Held>,
+}
+
+impl Picture {
+    /// Bytes that it takes in memory.
+    pub(crate) fn footprint(&self) -> u64 {
+        (size_of::<Picture>() + self.payloads.len() * size_of::<Payload>() + self.bytes) as u64
+    }
+
+    /// Takes room for it; waits where there is none.
+    pub(crate) async fn hold(mut self, room: &Arc<Room>) -> Picture {
+        self.held = Some(room.take(self.footprint()).await);
+        self
+    }
 }
 
 /// Media time out of producer time.
@@ -144,7 +160,8 @@ impl Packetizer {
         }
         let bytes = payloads.iter().map(|p: &Payload| p.head().len() + p.body.len()).sum();
         let media_time_90k = self.clock.at(frame.time);
-        Ok(Some(Picture { payloads, bytes, key: frame.key, time: frame.time, media_time_90k, profile: codec.profile }))
+        let (key, time, profile) = (frame.key, frame.time, codec.profile);
+        Ok(Some(Picture { payloads, bytes, key, time, media_time_90k, profile, held: None }))
     }
 }
 
@@ -160,14 +177,24 @@ impl Cache {
     pub(crate) fn push(&mut self, picture: &Arc<Picture>) {
         let full = self.bytes + picture.bytes > MOST_CACHED_BYTES || self.pictures.len() == MOST_CACHED;
         if picture.key || full {
-            self.pictures.clear();
-            self.bytes = 0;
+            self.clear();
         }
         // After a run that was too long, nothing is kept until the next key frame.
         if picture.key || !self.pictures.is_empty() {
             self.bytes += picture.bytes;
             self.pictures.push(picture.clone());
         }
+    }
+
+    /// Bytes of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Lets go of them: who comes now waits for the next key frame.
+    pub(crate) fn clear(&mut self) {
+        self.pictures.clear();
+        self.bytes = 0;
     }
 
     /// What a new viewer starts with: empty, or beginning with a key frame.
@@ -245,6 +272,8 @@ pub(crate) struct FeedTask {
     pub(crate) feed: u64,
     /// Where pictures go. When it is full the follower falls behind, and the store skips for it.
     pub(crate) events: mpsc::Sender<(u64, FeedEvent)>,
+    /// What they take room of. Where there is none, likewise.
+    pub(crate) room: Arc<Room>,
     /// Ends it.
     pub(crate) stop: CancellationToken,
 }
@@ -272,7 +301,7 @@ impl FeedTask {
             let event = match followed {
                 Followed::Skipped(frames) => FeedEvent::Skipped(frames),
                 Followed::Frame(live) => match packetizer.frame(&live) {
-                    Ok(Some(picture)) => FeedEvent::Picture(Arc::new(picture)),
+                    Ok(Some(picture)) => FeedEvent::Picture(Arc::new(picture.hold(&self.room).await)),
                     Ok(None) => continue,
                     Err(why) => return Some(FeedEvent::Unplayable(why)),
                 },

@@ -18,6 +18,7 @@ mod ice;
 mod live_tests;
 mod peer;
 mod peers;
+mod room;
 mod rtp;
 mod sdp;
 mod socket;
@@ -40,11 +41,13 @@ pub struct Config {
     pub advertise: Vec<IpAddr>,
     /// Most peers at a time.
     pub max_peers: usize,
+    /// Most bytes of pictures that are held for all viewers together; where that is little, the slowest go on at their next key frame.
+    pub queue_bytes: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { listen: None, advertise: Vec::new(), max_peers: 1000 }
+        Config { listen: None, advertise: Vec::new(), max_peers: 1000, queue_bytes: 128 << 20 }
     }
 }
 

@@ -307,6 +307,21 @@ impl Peer {
         if self.keys.is_some() { self.sender.picture(picture) } else { 0 }
     }
 
+    /// Bytes of the pictures that wait for this viewer.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.sender.queued_bytes()
+    }
+
+    /// Lets go of what waits for this viewer up to the next key frame. Returns how many pictures it misses because of it.
+    pub(crate) fn skip(&mut self) -> u64 {
+        self.sender.skip()
+    }
+
+    /// Lets go of what was sent but for the newest packets.
+    pub(crate) fn forget_sent(&mut self, kept: usize) {
+        self.sender.forget_sent(kept);
+    }
+
     /// Sends what pacing allows. True if more waits.
     pub(crate) fn poll_output(&mut self, now: Instant, out: &mut Batch) -> bool {
         let mut sent = 0;

@@ -6,6 +6,7 @@ use crate::dtls::{Dtls, Identity};
 use crate::fanout::{Condition, LIVE_FOR};
 use crate::ice::{Credentials, Lite};
 use crate::peer::{Parts, Peer, Seat, Seats};
+use crate::room::Room;
 use crate::sdp::{Local, Offer};
 use crate::socket::Socket;
 use crate::task::{Command, PeersTask};
@@ -59,12 +60,13 @@ impl Peers {
         };
         let local = socket.local_addr();
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store);
+        let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store, Room::new(config.queue_bytes));
         tasks.spawn(task.run().instrument(tracing::info_span!("webrtc", %local)));
         // Shown from the start, so that a dashboard tells nobody from nothing.
         metrics::gauge!("vidicon_webrtc_peers").set(0.0);
         metrics::counter!("vidicon_webrtc_packets_sent_total").increment(0);
         metrics::counter!("vidicon_webrtc_nacks_total").increment(0);
+        metrics::counter!("vidicon_webrtc_put_off_viewers_total").increment(0);
         let seats = Seats::new(config.max_peers);
         let inner = Inner { config, identity, seats, local, commands, next: AtomicU64::new(1) };
         Ok(Peers { inner: Arc::new(inner) })

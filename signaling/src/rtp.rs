@@ -146,19 +146,33 @@ impl Sender {
         if !self.started {
             return 0;
         }
-        let mut skipped = 0;
-        if self.queued_bytes > BACKLOG_BYTES {
-            skipped = self.queue.len() as u64;
-            self.queue.clear();
-            self.queued_bytes = 0;
-            self.waits_for_key = true;
-        }
+        let skipped = if self.queued_bytes > BACKLOG_BYTES { self.skip() } else { 0 };
         if self.waits_for_key && !picture.key {
             return skipped + 1;
         }
         self.waits_for_key = false;
         self.push(picture.clone(), self.timestamp(picture));
         skipped
+    }
+
+    /// Bytes of the pictures that wait.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Lets go of what waits; it goes on with the next key frame. Returns how many pictures are missed because of it.
+    pub(crate) fn skip(&mut self) -> u64 {
+        let skipped = self.queue.len() as u64;
+        self.queue.clear();
+        self.queued_bytes = 0;
+        self.waits_for_key = true;
+        skipped
+    }
+
+    /// Lets go of what was sent but for the newest packets: who asks for others again asks in vain.
+    pub(crate) fn forget_sent(&mut self, kept: usize) {
+        let much = self.history.len().saturating_sub(kept);
+        self.history.drain(..much);
     }
 
     fn timestamp(&self, picture: &Picture) -> u32 {

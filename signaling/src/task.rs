@@ -7,9 +7,11 @@ use crate::batch::{Batch, Path};
 use crate::demux::{Demux, PeerKey};
 use crate::fanout::{Condition, Feed, FeedEvent, FeedTask};
 use crate::peer::{Call, End, Peer};
+use crate::room::Room;
 use crate::socket::{Buffers, Socket};
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Store, Stream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +23,10 @@ use tracing::Instrument;
 const FEED_EVENTS: usize = 256;
 /// Events taken in one go before sending.
 const EVENTS_AT_ONCE: usize = 32;
+/// Packets that a viewer may still ask for again where memory is short.
+const FEW_SENT: usize = 256;
+/// A viewer for whom more waits is slow.
+const SLOW_BYTES: usize = 256 << 10;
 /// Between looks at what only time brings.
 const TICK: Duration = Duration::from_millis(100);
 /// Between turns while some viewer is paced.
@@ -67,6 +73,8 @@ struct State {
     /// Peers with packets that wait for pacing.
     paced: HashSet<PeerKey>,
     batch: Batch,
+    /// Of the pictures of all.
+    room: Arc<Room>,
 }
 
 impl PeersTask {
@@ -77,9 +85,10 @@ impl PeersTask {
         stop: CancellationToken,
         tasks: TaskTracker,
         store: Store,
+        room: Arc<Room>,
     ) -> Self {
         let batch = Batch { most_segments: socket.most_segments(), ..Batch::default() };
-        let state = State { batch, ..State::default() };
+        let state = State { batch, room, ..State::default() };
         let (feed_events, events) = mpsc::channel(FEED_EVENTS);
         let buffers = Buffers::default();
         PeersTask { socket, buffers, commands, feed_events, events, stop, tasks, _store: store, state }
@@ -168,8 +177,13 @@ impl PeersTask {
         let number = self.state.next_feed;
         self.state.next_feed += 1;
         let stop = self.stop.child_token();
-        let task =
-            FeedTask { stream: stream.clone(), feed: number, events: self.feed_events.clone(), stop: stop.clone() };
+        let task = FeedTask {
+            stream: stream.clone(),
+            feed: number,
+            events: self.feed_events.clone(),
+            room: self.state.room.clone(),
+            stop: stop.clone(),
+        };
         self.tasks.spawn(task.run().instrument(tracing::info_span!("webrtc feed", stream = %info.name)));
         self.state.feeds.insert(number, Feed::new(info.name.as_str(), stop, now));
         self.state.by_stream.insert(info.id, number);
@@ -250,7 +264,8 @@ impl State {
                         Err(end) => ended.push((*key, end)),
                     }
                 }
-                return self.end_all(ended, now);
+                self.end_all(ended, now);
+                return self.relieve();
             }
             FeedEvent::Skipped(frames) => return skipped(feed, frames),
             FeedEvent::Unplayable(why) => {
@@ -261,6 +276,39 @@ impl State {
         };
         feed.condition.send_replace(last);
         self.end_feed(number, now);
+    }
+
+    /// Where the pictures of all take nearly all of their room: what costs viewers least is given up first.
+    fn relieve(&mut self) {
+        if !self.room.is_tight() {
+            return;
+        }
+        for (peer, _) in self.peers.values_mut() {
+            peer.forget_sent(FEW_SENT);
+        }
+        self.put_off_slowest(SLOW_BYTES);
+        while self.room.is_tight()
+            && let Some(feed) = self.feeds.values_mut().max_by_key(|feed| feed.cache.bytes())
+            && feed.cache.bytes() > 0
+        {
+            feed.cache.clear();
+        }
+        self.put_off_slowest(0);
+    }
+
+    /// Those for whom most waits, and more than `most`, go on at the next key frame of their stream, until there is room.
+    fn put_off_slowest(&mut self, most: usize) {
+        while self.room.is_tight()
+            && let Some((peer, feed)) = self.peers.values_mut().max_by_key(|(peer, _)| peer.queued_bytes())
+            && peer.queued_bytes() > most
+        {
+            let missed = peer.skip();
+            metrics::counter!("vidicon_webrtc_put_off_viewers_total").increment(1);
+            if let Some(feed) = self.feeds.get(feed) {
+                metrics::counter!("vidicon_webrtc_skipped_frames_total", "stream" => feed.name.clone())
+                    .increment(missed);
+            }
+        }
     }
 
     /// Ends a feed and its viewers.
@@ -319,6 +367,8 @@ impl State {
             }
         }
         self.end_all(ended, now);
+        self.relieve();
+        self.room.gauges();
         let idle: Vec<u64> =
             self.feeds.iter().filter(|(_, feed)| feed.is_idle(now)).map(|(number, _)| *number).collect();
         for number in idle {

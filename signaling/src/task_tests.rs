@@ -71,7 +71,8 @@ impl World {
     /// The camera makes a frame.
     fn shoot(&mut self) {
         let live = self.camera.live();
-        let picture = self.packetizer.frame(&live).unwrap().unwrap();
+        let mut picture = self.packetizer.frame(&live).unwrap().unwrap();
+        picture.held = Some(self.state.room.try_take(picture.footprint()).expect("there is always room for another"));
         self.packetised += 1;
         self.state.feed_event(0, FeedEvent::Picture(std::sync::Arc::new(picture)), self.now);
     }
@@ -354,4 +355,47 @@ fn a_panic_while_pacing_ends_that_viewer_only() {
     world.state.paced.insert(key);
     world.state.pace(world.now);
     assert_eq!((world.state.peers.len(), world.state.paced.len(), world.seats.taken()), (0, 0, 0));
+}
+
+#[test]
+fn viewers_that_are_behind_share_one_bound_and_go_on_at_a_key_frame() {
+    let mut world = World::new();
+    let most = 1 << 20;
+    world.state.room = Room::new(most);
+    for _ in 0..3 {
+        world.join();
+    }
+    world.run(2000);
+    assert!(world.viewers.iter().all(|viewer| viewer.pictures().len() > 20));
+    let before = world.viewers[0].pictures().len();
+    // No time passes for pacing: all of it waits, and is three times what there is room for.
+    for _ in 0..900 {
+        world.shoot();
+    }
+    let taken = world.state.room.used();
+    assert!(taken <= most && taken > most / 8, "{taken} bytes of {most}");
+    let waits = |world: &World| world.state.peers.values().map(|(peer, _)| peer.queued_bytes()).max().unwrap();
+    assert!(waits(&world) < most as usize);
+    world.run(4000);
+    for viewer in &world.viewers {
+        let pictures = viewer.pictures();
+        let missed = world.camera.made as usize - pictures.len();
+        assert!(missed > 300 && pictures.len() > before + 100, "{missed} missed, {} seen", pictures.len());
+        // After the gap a key frame: its first units are the parameter sets.
+        let gap = (1..pictures.len()).find(|i| pictures[*i].0.wrapping_sub(pictures[i - 1].0) > 20 * 3600).unwrap();
+        assert_eq!(pictures[gap].1[0][..], crate::testing::SPS);
+        let last = world.camera.made - 1;
+        assert_eq!(pictures.last().unwrap().1, world.camera.expected(last), "it is live again");
+    }
+    assert!(!world.state.room.is_tight());
+
+    // What nobody watches gives up what it keeps for the next viewer, before others are late.
+    world.state.peers.clear();
+    world.state.feeds.get_mut(&0).unwrap().viewers.clear();
+    world.shoot();
+    let kept = world.state.room.used();
+    assert!(kept > 0 && kept < most / 2);
+    let _other = world.state.room.try_take(most - kept).unwrap();
+    world.state.tick(world.now);
+    assert_eq!((world.state.feeds[&0].cache.bytes(), world.state.room.used()), (0, most - kept));
 }
