@@ -5,8 +5,12 @@
 #[path = "bucket/check.rs"]
 mod check;
 mod common;
+#[path = "bucket/encrypted.rs"]
+mod encrypted;
 #[path = "../store/tests/common/garage.rs"]
 mod garage;
+#[path = "common/secret.rs"]
+mod secret;
 #[path = "bucket/service.rs"]
 mod service;
 #[path = "bucket/tls.rs"]

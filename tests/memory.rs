@@ -1,4 +1,5 @@
-//! A thousand producers, a disk that stalls, and readers that do not read: memory stays within its bounds, and nothing is lost.
+//! A thousand producers, a disk that stalls, cameras, and readers and viewers that do not read: memory stays within its bounds, and nothing
+//! is lost.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -7,8 +8,10 @@ mod pushing;
 
 use common::{KEY, SECRET, Server, basic, eventually, header, serve};
 use pushing::{chunk, cluster, head, is_clean, make_streams, now, session};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -147,5 +150,134 @@ fn a_thousand_producers_a_stalled_disk_and_readers_that_do_not_read_stay_within_
         (server.request("GET", "/readyz", None).0 == 200).then_some(())
     });
     drop((readers, server));
+    is_clean(folder.path());
+}
+
+const CAMERAS: usize = 6;
+const VIEWERS: usize = 12;
+const STALLED: usize = 24;
+/// What a camera's task, its connection and its open fragment's maps take beside the budget; what a peer takes beside its pictures.
+const A_CAMERA: u64 = MIB;
+const A_VIEWER: u64 = MIB;
+
+/// A child that ends with the test.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn cameras_hls_readers_that_stall_and_viewers_that_do_not_read_stay_within_the_bounds() {
+    let (Some(shared), Some(python)) = (common::shared(), common::python()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = serve(folder.path());
+    let queue = 8 * MIB;
+    command.env("VIDICON_STORE__BUDGET_BYTES", BUDGET.to_string()).env("VIDICON_STORE__TAIL_BYTES", TAIL.to_string());
+    command.env("VIDICON_STORE__STREAM_BUDGET_BYTES", (8 * MIB).to_string());
+    command.env("VIDICON_WEBRTC__QUEUE_BYTES", queue.to_string()).env("VIDICON_LOG", "warn");
+    let server = Server::start(command);
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let idle = server.resident();
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _farm = Child(
+        Command::new(&python)
+            .arg(shared.join("tools/camfarm.py"))
+            .arg(shared.join("media/street-cars_640x352_h264_24fps_gop48.mp4"))
+            .args(["--port", &port.to_string(), "--cams", &CAMERAS.to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let names: Vec<String> = (0..CAMERAS).map(|n| format!("cam{n}")).collect();
+    for name in &names {
+        let camera = json!({"name": name, "url": format!("rtsp://127.0.0.1:{port}/{name}")});
+        assert_eq!(server.request("POST", "/v1/cameras", Some(camera)).0, 201);
+    }
+    let all_live = || {
+        let cameras = server.get("/v1/cameras")["cameras"].take();
+        cameras.as_array().unwrap().iter().all(|c| c["status"]["state"] == "live").then_some(())
+    };
+    eventually("all cameras live", Duration::from_secs(60), all_live);
+    // Of each, two fragments and more: media segments of the past.
+    let recorded = |name: &String| server.get(&format!("/v1/streams/{name}/fragments?from=0&to=99999999999999"));
+    eventually("recordings", Duration::from_secs(60), || {
+        names.iter().all(|name| recorded(name)["fragments"].as_array().unwrap().len() >= 2).then_some(())
+    });
+
+    // Viewers that had pictures, and then read nothing more.
+    let streams: Vec<&String> = (0..VIEWERS).map(|n| &names[n % CAMERAS]).collect();
+    let mut viewers = Child(
+        Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/viewers.py"))
+            .args([&server.url, &basic(KEY, SECRET)])
+            .args(&streams)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(viewers.0.stdout.take().unwrap()), &mut said).unwrap();
+    assert_eq!(said.trim(), format!("watching {VIEWERS}"));
+    assert_eq!(server.figure("vidicon_webrtc_peers"), VIEWERS as f64);
+    let watched = server.figure("vidicon_webrtc_queue_bytes");
+    assert!(watched > 0.0 && server.figure("vidicon_webrtc_queue_limit_bytes") == queue as f64, "{watched}");
+    let pid = viewers.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", "STOP", &pid]).status().unwrap().success());
+
+    // HLS: playlists, initialisation and media segments of which the head alone is read.
+    let authorization = basic(KEY, SECRET);
+    let stalled: Vec<_> = (0..STALLED)
+        .map(|n| {
+            let name = &names[n % CAMERAS];
+            let fragments = recorded(name)["fragments"].take();
+            let fragments = fragments.as_array().unwrap();
+            let number = fragments[n / CAMERAS % fragments.len()]["number"].as_str().unwrap();
+            let path = format!("/v1/streams/{name}/hls/{number}.m4s");
+            ask_and_read_nothing(
+                &address,
+                &format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n"),
+            )
+        })
+        .collect();
+
+    let (mut most, mut most_queued) = (0, 0.0f64);
+    let until = Instant::now() + Duration::from_secs(25);
+    while Instant::now() < until {
+        most = most.max(server.resident());
+        most_queued = most_queued.max(server.figure("vidicon_webrtc_queue_bytes"));
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    assert!(most_queued <= queue as f64, "{most_queued} bytes of pictures");
+    let ring = server.figure("vidicon_follower_limit_bytes") as u64;
+    let sending = server.figure("vidicon_http_media_limit_bytes") as u64;
+    let of_each = CAMERAS as u64 * A_CAMERA + VIEWERS as u64 * A_VIEWER + STALLED as u64 * A_SESSION;
+    // The last but one: remuxed media segments.
+    let bound = idle + BUDGET + sending + TAIL + ring + queue + 32 * MIB + of_each + REST;
+    eprintln!(
+        "idle {} MiB, at most {} MiB, bound {} MiB; pictures at most {} KiB",
+        idle / MIB,
+        most / MIB,
+        bound / MIB,
+        most_queued as u64 / 1024
+    );
+    assert!(most <= bound, "{} MiB resident, not within {} MiB", most / MIB, bound / MIB);
+    // None of it held a camera up.
+    all_live().expect("all cameras are live still");
+    for camera in server.get("/v1/cameras")["cameras"].as_array().unwrap() {
+        assert_eq!((&camera["dropped_gops"], &camera["reconnects"]), (&json!(0), &json!(0)), "{camera}");
+    }
+    eventually("viewers that do not answer are gone", Duration::from_secs(30), || {
+        (server.figure("vidicon_webrtc_peers") == 0.0).then_some(())
+    });
+    eventually("and so are their pictures", Duration::from_secs(30), || {
+        (server.figure("vidicon_webrtc_queue_bytes") == 0.0).then_some(())
+    });
+    drop((stalled, viewers, server));
     is_clean(folder.path());
 }
