@@ -20,6 +20,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("envelope", store::fuzz_envelope),
     ("fmp4_segment", media::fuzzing::fmp4_segment),
     ("fragmenter", media::fuzzing::fragmenter),
+    ("frames", web::fuzzing::frames),
     ("h264_nals", media::fuzzing::h264_nals),
     ("h264_sps", media::fuzzing::h264_sps),
     ("id_token", web::fuzzing::id_token),

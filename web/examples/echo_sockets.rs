@@ -1,4 +1,4 @@
-//! The baseline of `signaling_10k`: WebSockets that echo, with the same library and the same buffers, and nothing else. Prints its port.
+//! The baseline of `signaling_10k`: WebSockets of tokio-tungstenite with small buffers that echo, and nothing else. Prints its port.
 #![allow(clippy::print_stdout)]
 
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -54,8 +54,8 @@ pub use tls::{Tls, TlsConfig};
 pub mod fuzzing {
     pub use crate::auth::oidc::fuzz as id_token;
     pub use crate::auth::{policy::fuzz as policy, session_token::fuzz as session_token, sigv4::fuzz as sigv4};
-    pub use crate::aws::fuzz_media as media;
     pub use crate::aws::sts::fuzz as sts;
+    pub use crate::aws::{fuzz_frames as frames, fuzz_media as media};
     pub use crate::direct_body::chunked::fuzz as chunked;
     pub use crate::tls::x509::fuzz as certificate;
 

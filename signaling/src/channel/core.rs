@@ -115,10 +115,6 @@ pub enum Close {
     Deleted,
     /// The server stops.
     Stopping,
-    /// It sent something that is no text.
-    NotText,
-    /// It sent more than fits into a message.
-    TooLarge,
 }
 
 impl Close {
@@ -127,9 +123,7 @@ impl Close {
         match self {
             Close::Replaced | Close::Deleted => 1000,
             Close::Stopping => 1001,
-            Close::NotText => 1003,
             Close::Lost | Close::Flood | Close::NotAllowed => 1008,
-            Close::TooLarge => 1009,
         }
     }
     /// The reason in it, for people.
@@ -141,8 +135,6 @@ impl Close {
             Close::NotAllowed => "the credentials have ended, or do not allow this any more",
             Close::Deleted => "the channel was deleted",
             Close::Stopping => "the server stops",
-            Close::NotText => "messages must be text",
-            Close::TooLarge => "a message is longer than signaling.max_message_bytes",
         }
     }
 }

@@ -54,6 +54,11 @@ pub fn fuzz_media(data: &[u8]) {
     get_media::fuzz(data);
 }
 
+/// The fuzz target of WebSocket frames.
+pub fn fuzz_frames(data: &[u8]) {
+    signaling::fuzz_frames(data);
+}
+
 /// The most bytes of an operation's body.
 pub(crate) const BODY_BYTES: usize = 1 << 20;
 

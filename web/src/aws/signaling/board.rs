@@ -19,7 +19,7 @@ use std::{
 use store::{Notice, Store, documents::STREAM};
 use tokio::{
     sync::{
-        Notify,
+        Notify, Semaphore,
         broadcast::{self, error::RecvError},
         oneshot,
     },
@@ -30,6 +30,8 @@ use tokio::{
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Changes that come within so long are looked at together.
 const GATHER: Duration = Duration::from_millis(200);
+/// Memory for messages that have begun to come and are not whole, all sockets together.
+const COMING_KIB: usize = 64 << 10;
 /// Changes of presence that a slow listener may be behind.
 const CHANGES: usize = 256;
 
@@ -74,6 +76,8 @@ pub(crate) struct Board {
     sooner: Notify,
     pub(super) store: Store,
     shares: Arc<Shares<String>>,
+    /// Memory for messages that are coming, in KiB.
+    pub(super) coming: Semaphore,
     changes: broadcast::Sender<ChannelId>,
 }
 
@@ -85,6 +89,7 @@ impl Board {
             sooner: Notify::new(),
             store,
             shares: Arc::default(),
+            coming: Semaphore::new(COMING_KIB),
             changes: broadcast::channel(CHANGES).0,
         }
     }

@@ -8,6 +8,7 @@
 mod alexa;
 mod board;
 mod connect;
+mod frames;
 mod presence;
 mod rights;
 mod socket;
@@ -23,6 +24,7 @@ use axum::{
 
 pub(crate) use board::{Board, run};
 pub(crate) use connect::{connect, is_asked};
+pub(crate) use frames::fuzz as fuzz_frames;
 
 /// The operations, and who is connected.
 pub(crate) const ROUTES: &[Route] = &[
