@@ -6,9 +6,10 @@
 //! - `seek FOLDER LOOKUPS`: look-ups by time at random places, of streams in turn, and pages of ten seconds.
 //! - `record FOLDER`: prints `open`, and records until it is killed.
 //! - `open FOLDER`: how long opening takes.
-//! - `spread FOLDER CAMERAS`: lays the fragments of the only stream as if so many cameras had recorded side by side.
+//! - `hour FOLDER CAMERAS FRAGMENTS BYTES`: records so many fragments of each camera side by side, as fast as it goes.
 //! - `read FOLDER STREAM`: reads all of a stream, in order.
-//! - `ingest FOLDER STREAMS SECONDS BYTES RATE`: fragments of BYTES on so many streams, RATE bytes a second in all, or as fast as it goes (0).
+//! - `ingest FOLDER STREAMS SECONDS BYTES RATE`: fragments of BYTES on so many streams, RATE bytes a second in all, or as fast as it goes (0);
+//!   behind what `rows` made, if it did.
 //!
 //! `VIDICON_BENCH_STORAGE` says where segments lie, if not in FOLDER: `[storage]` as JSON.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -208,51 +209,30 @@ async fn record(data: &str) -> serde_json::Value {
     }
 }
 
-fn spread(data: &str, cameras: u64) -> serde_json::Value {
-    let (c, uuid) = catalog(data);
-    let mut places = c.prepare("SELECT counter, segment, place, bytes FROM fragments ORDER BY counter").unwrap();
-    let places: Vec<(u64, u64, u64, u64)> = places
-        .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    let old: Vec<u64> = places.iter().map(|row| row.1).collect();
-    let (mut id, mut at, mut file) = (old.iter().max().unwrap() + 1, 0u64, None::<File>);
-    let mut total = 0;
-    c.execute_batch("BEGIN").unwrap();
-    for (counter, segment_id, place, bytes) in places {
-        let len = (72 + bytes).next_multiple_of(8);
-        if file.is_none() || at + len * cameras > 256 << 20 {
-            id += u64::from(file.is_some());
-            let path = segment(data, id);
-            // Blocks are set aside for all cameras, so that those of this one lie as far apart as they would.
-            let done = std::process::Command::new("fallocate").args(["-l", "268435456"]).arg(&path).status().unwrap();
-            assert!(done.success(), "fallocate");
-            let new = File::options().write(true).open(path).unwrap();
-            new.write_all_at(&file_header(&uuid, id), 0).unwrap();
-            let sql =
-                "INSERT INTO segments (id, created_at, ends, closed, deletions, rows) VALUES (?1, ?2, ?3, 1, 0, 0)";
-            c.execute(sql, params![id, T0, 256u64 << 20]).unwrap();
-            (file, at) = (Some(new), 64);
+async fn hour(data: &str, cameras: u64, fragments: u64, bytes: usize) -> serde_json::Value {
+    let store = open(data).await;
+    let payload = Bytes::from((0..bytes).map(|i| (i * 31) as u8).collect::<Vec<_>>());
+    let (mut writers, mut waiting, header) = (Vec::new(), std::collections::VecDeque::new(), header());
+    for s in 0..cameras {
+        let stream = store.create_stream(&format!("cam{s}").parse().unwrap(), None).await.unwrap();
+        writers.push(stream.verbatim_writer());
+    }
+    let began = Instant::now();
+    for i in 0..fragments {
+        for writer in &mut writers {
+            waiting.extend(send(writer, &header, UnixMillis(T0 + i as i64 * 1000), &payload).await);
+            // The byte budget bounds what is under way; this only what is remembered of it.
+            if waiting.len() > 10_000 {
+                waiting.pop_front().unwrap().wait().await.unwrap();
+            }
         }
-        let mut record = vec![0; len as usize];
-        File::open(segment(data, segment_id)).unwrap().read_exact_at(&mut record, place).unwrap();
-        file.as_ref().unwrap().write_all_at(&record, at).unwrap();
-        c.execute("UPDATE fragments SET segment = ?2, place = ?3 WHERE counter = ?1", params![counter, id, at])
-            .unwrap();
-        at += len * cameras;
-        total += len;
     }
-    c.execute_batch(
-        "UPDATE segments SET (rows, live_bytes) =
-             (SELECT count(*), coalesce(sum((bytes + 79) / 8 * 8), 0) FROM fragments WHERE segment = segments.id); COMMIT",
-    )
-    .unwrap();
-    for id in old.into_iter().collect::<std::collections::BTreeSet<_>>() {
-        c.execute("DELETE FROM segments WHERE id = ?1", [id]).unwrap();
-        std::fs::remove_file(segment(data, id)).unwrap();
+    for durable in waiting {
+        durable.wait().await.unwrap();
     }
-    serde_json::json!({"bytes": total})
+    let seconds = began.elapsed().as_secs_f64();
+    store.stop().await.unwrap();
+    serde_json::json!({"seconds": seconds, "bytes": cameras * fragments * bytes as u64})
 }
 
 async fn read(data: &str, stream: &str) -> serde_json::Value {
@@ -319,9 +299,16 @@ async fn ingest(data: &str, streams: u64, seconds: f64, bytes: usize, rate: u64)
     let mut tasks = Vec::new();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let each = (rate > 0).then(|| Duration::from_secs_f64(bytes as f64 * streams as f64 / rate as f64));
-    let (began, before, cpu_before) = (Instant::now(), written(), cpu());
+    let (mut made, first) = (Vec::new(), store.now().0);
     for s in 0..streams {
-        let stream = store.create_stream(&format!("cam{s}").parse().unwrap(), None).await.unwrap();
+        let name = format!("cam{s}").parse().unwrap();
+        made.push(match store.stream(&name) {
+            Ok(stream) => stream,
+            Err(_) => store.create_stream(&name, None).await.unwrap(),
+        });
+    }
+    let (began, before, cpu_before) = (Instant::now(), written(), cpu());
+    for (s, stream) in made.into_iter().enumerate() {
         let (payload, stop, header) = (payload.clone(), stop.clone(), header());
         tasks.push(tokio::spawn(async move {
             let (mut writer, mut waiting, mut sent) =
@@ -333,7 +320,7 @@ async fn ingest(data: &str, streams: u64, seconds: f64, bytes: usize, rate: u64)
                     tokio::time::sleep_until(next).await;
                     next += each;
                 }
-                waiting.extend(send(&mut writer, &header, UnixMillis(T0 + sent as i64 * 1000), &payload).await);
+                waiting.extend(send(&mut writer, &header, UnixMillis(first + sent as i64 * 1000), &payload).await);
                 sent += 1;
                 if waiting.len() > 64 {
                     waiting.pop_front().unwrap().wait().await.unwrap();
@@ -380,7 +367,7 @@ async fn main() {
             store.stop().await.unwrap();
             serde_json::json!({"seconds": seconds})
         }
-        ["spread", data, cameras] => spread(data, n(cameras)),
+        ["hour", data, cameras, fragments, bytes] => hour(data, n(cameras), n(fragments), n(bytes) as usize).await,
         ["read", data, stream] => read(data, stream).await,
         ["ingest", data, streams, seconds, bytes, rate] => {
             ingest(data, n(streams), seconds.parse().unwrap(), bytes.parse().unwrap(), n(rate)).await

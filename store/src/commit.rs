@@ -1,25 +1,26 @@
 //! Group commit: gathers sealed fragments of all streams, appends and syncs them at once, writes their rows in one
 //! transaction, and only then says that they are durable (invariants 1 and 2).
+//!
+//! Two threads. `commit` gathers, appends and syncs; `record` ([`crate::recorder`]) writes the rows and tells. Where more waits, the
+//! next group is written, but not synced, while the one before is recorded.
 
 use crate::budget::Charge;
-use crate::catalog::ranges::DeletedRange;
-use crate::catalog::{Catalog, fragments, segments};
+use crate::catalog::segments;
 use crate::doubt::{Doubt, Unrecorded};
-use crate::faults::{self, Faults};
 use crate::notifications::Notify;
+use crate::recorder::{self, Recorder, Recording, Synced, Unsettled};
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, StreamBody};
-use crate::segments::writer::{Cipher, Item, LogWriter, SegmentState};
+use crate::segments::writer::{Cipher, Item, LogWriter};
 use crate::state::StreamState;
-use crate::{Clock, Error, Kind, Notice, Range};
+use crate::{Error, Kind, Range};
 use media::{Fragment, FragmentMeta};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 /// A full group is not made smaller than this, in bytes, unless it is configured so.
 pub(crate) const LEAST_GROUP: u64 = 8 << 20;
@@ -126,49 +127,46 @@ pub(crate) struct Committer {
     pub(crate) health: Arc<Mutex<Health>>,
 }
 
-/// What makes a group that is on its shelf known: one catalog transaction, then those who wait for it.
-pub(crate) struct Recorder {
-    pub(crate) catalog: Catalog,
-    pub(crate) notices: broadcast::Sender<Notice>,
-    pub(crate) clock: Clock,
-    pub(crate) faults: Arc<Faults>,
-    /// Of the queue.
-    pub(crate) doubt: Arc<Doubt>,
-}
-
 impl Committer {
-    /// Starts the thread. `keep` lives as long as it does.
+    /// Starts the threads. `keep` lives as long as they do.
     pub(crate) fn start<K: Send + Sync + 'static>(self, keep: Arc<K>) -> Result<JoinHandle<()>, Error> {
+        let recording = Recording::start(self.recorder.clone())?;
         let run = move || {
-            let _span = tracing::info_span!("commit").entered();
-            tracing::debug!("started");
-            // Nothing is recorded without this thread: a process that cannot record must not look alive. What was acknowledged is safe.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run())).is_err() {
-                tracing::error!("the commit thread panicked; the process is aborted");
-                std::process::abort();
-            }
-            tracing::debug!("ended");
+            Committing { recording, pending: None, committer: self }.run();
             drop(keep);
         };
-        std::thread::Builder::new()
-            .name("commit".to_owned())
-            .spawn(run)
-            .map_err(|e| Error::new(Kind::Unavailable, "the commit thread could not be started").with_source(e))
+        recorder::spawn("commit", run)
     }
+}
 
+/// The commit thread at work.
+struct Committing {
+    committer: Committer,
+    recording: Recording,
+    /// Of the group that is being recorded: the segment's end before it.
+    pending: Option<u64>,
+}
+
+impl Committing {
     fn run(mut self) {
-        let mut full = self.group_bytes.min(LEAST_GROUP);
+        let Committer { interval, group_bytes, .. } = self.committer;
+        let mut full = group_bytes.min(LEAST_GROUP);
         loop {
-            match self.work.recv_timeout(LOOK) {
+            let next = self.committer.work.try_recv().or_else(|_| {
+                self.settle();
+                self.committer.work.recv_timeout(LOOK)
+            });
+            match next {
                 Ok(first) => {
-                    let group = gather(&self.work, first, self.interval, full);
+                    let group = gather(&self.committer.work, first, interval, full);
                     let was_full = group.iter().map(size).sum::<u64>() >= full;
                     let began = Instant::now();
-                    self.health().since = Some(began);
                     self.commit(group);
-                    self.health().since = None;
                     if was_full {
-                        full = full_next(full, began.elapsed(), self.interval, self.group_bytes);
+                        // More waits, most likely, and can be written while this group is recorded.
+                        full = full_next(full, began.elapsed(), interval, group_bytes);
+                    } else {
+                        self.settle();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -179,65 +177,93 @@ impl Committer {
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(|e| e.into_inner())
+        self.committer.health.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// So that a segment can be written anew of which something was deleted, also where nothing is recorded any more.
     fn close_if_asked(&mut self) {
-        let id = self.closing.swap(0, Ordering::Relaxed);
-        if id == 0 || self.log.position().is_none_or(|(open, _)| open != id) {
+        let id = self.committer.closing.swap(0, Ordering::Relaxed);
+        if id == 0 {
             return;
         }
-        self.log.retire();
-        let states = self.log.unrecorded().clone();
-        match self.recorder.catalog.write_blocking(move |c| segments::put(c, &states)) {
-            Ok(()) => self.log.recorded(),
+        self.settle();
+        let Committer { log, recorder, .. } = &mut self.committer;
+        if log.position().is_none_or(|(open, _)| open != id) {
+            return;
+        }
+        log.retire();
+        let states = log.unrecorded().clone();
+        match recorder.catalog.write_blocking(move |c| segments::put(c, &states)) {
+            Ok(()) => drop(log.take_unrecorded()),
             // The next commit says it.
             Err(error) => tracing::warn!(segment = id, %error, "that a segment is closed could not be recorded"),
         }
     }
 
+    /// Writes and syncs a group, and lets it be recorded: [`Self::settle`] waits for that.
     fn commit(&mut self, group: Vec<Work>) {
         let kept = kept(group);
         if kept.is_empty() {
             return;
         }
-        let started = Instant::now();
-        let before = self.log.position();
-        let now = (self.recorder.clock)();
-        let places = match with_items(&kept, |items| self.log.append(items, now)) {
-            Ok(places) => places,
-            Err(error) => return self.fail_all(kept, &error),
+        let began = Instant::now();
+        self.health().since = Some(began);
+        let (before, places) = match with_items(&kept, |items| self.append(items, began)) {
+            (before, Ok(places)) => (before, places),
+            (_, Err(error)) => {
+                self.health().since = None;
+                return self.fail_all(kept, &error);
+            }
         };
-        match self.recorder.record(&kept, &places, self.log.unrecorded().clone()) {
-            Ok(outcomes) => {
-                self.log.recorded();
-                self.health().failed = None;
-                self.recorder.finish(kept, outcomes);
-                metrics::histogram!("vidicon_commit_seconds").record(started.elapsed().as_secs_f64());
-                metrics::counter!("vidicon_commits_total").increment(1);
+        let log = &mut self.committer.log;
+        self.pending = Some(match (before, log.position()) {
+            (Some((id, end)), Some((now, _))) if id == now => end,
+            // The group was the first of its segment.
+            _ => FILE_HEADER_LEN as u64,
+        });
+        self.recording.begin(Synced { group: kept, places, segments: log.take_unrecorded(), began });
+    }
+
+    /// Appends a group and syncs it, behind one that may still be being recorded; gives the log's end before it too. It is written
+    /// meanwhile, and synced once that one counts: if the catalog refuses that one, both are taken back.
+    fn append(&mut self, items: &[Item<'_>], began: Instant) -> (Option<(u64, u64)>, Result<Vec<Place>, Error>) {
+        let ahead = self.pending.and_then(|_| self.committer.log.write_ahead(items));
+        let stands = self.settle();
+        self.health().since = Some(began);
+        let Committer { log, recorder, .. } = &mut self.committer;
+        let (before, now) = (log.position(), (recorder.clock)());
+        let places = match ahead.filter(|_| stands) {
+            Some(ahead) => log.complete(ahead, items, now),
+            None => log.append(items, now),
+        };
+        (before, places)
+    }
+
+    /// Waits until the group that is being recorded is. `false` where it was not: it failed, and nothing stands behind its beginning.
+    fn settle(&mut self) -> bool {
+        let Some(before) = self.pending.take() else { return true };
+        let settled = self.recording.wait();
+        self.health().since = None;
+        let Err(Unsettled { group, segments, why }) = settled else {
+            self.health().failed = None;
+            return true;
+        };
+        let log = &mut self.committer.log;
+        log.put_back(segments);
+        let error = match why {
+            // The bytes go again, which a full disk needs.
+            Unrecorded::Refused(error) => {
+                log.take_back(before);
+                error
             }
-            Err(unrecorded) => {
-                let end = match (before, self.log.position()) {
-                    (Some((id, end)), Some((now, _))) if id == now => end,
-                    // The group was the first of its segment.
-                    _ => FILE_HEADER_LEN as u64,
-                };
-                let error = match unrecorded {
-                    // The bytes go again, which a full disk needs.
-                    Unrecorded::Refused(error) => {
-                        self.log.take_back(end);
-                        error
-                    }
-                    // The bytes stay; the next start adopts them.
-                    Unrecorded::Unknown(error) => {
-                        self.log.retire_unknown(end);
-                        error
-                    }
-                };
-                self.fail_all(kept, &error);
+            // The bytes stay; the next start adopts them.
+            Unrecorded::Unknown(error) => {
+                log.retire_unknown(before);
+                error
             }
-        }
+        };
+        self.fail_all(group, &error);
+        false
     }
 
     /// The group is not recorded.
@@ -252,89 +278,6 @@ impl Committer {
                     let _ = deletion.done.send(Err(error.echo()));
                 }
             }
-        }
-    }
-}
-
-impl Recorder {
-    /// Writes the rows of a group and the states of segments, in one transaction. Blocks until the catalog says what became of it.
-    pub(crate) fn record(
-        &self,
-        group: &[Work],
-        places: &[Place],
-        segments: BTreeMap<u64, SegmentState>,
-    ) -> Result<Vec<Result<(), Error>>, Unrecorded> {
-        let rows = group.iter().zip(places).filter_map(|(work, place)| match work {
-            Work::Fragment(sealed) => Some(fragments::NewRow {
-                stream: sealed.stream.id(),
-                meta: sealed.fragment.meta.clone(),
-                place: *place,
-                header: sealed.stream.stored_header(&sealed.fragment.header),
-            }),
-            Work::Deleted(..) | Work::DeletedRange(_) => None,
-        });
-        let notify: BTreeMap<usize, Arc<Notify>> = group
-            .iter()
-            .filter_map(|work| match work {
-                Work::Fragment(sealed) => Some(sealed.notify.clone()),
-                Work::Deleted(..) | Work::DeletedRange(_) => None,
-            })
-            .enumerate()
-            .filter_map(|(row, notify)| Some((row, notify?)))
-            .collect();
-        let deleted = group.iter().zip(places).filter_map(|(work, place)| match work {
-            Work::DeletedRange(RangeDeletion { stream, id, range, .. }) => {
-                Some((Some(*id), DeletedRange { stream: stream.id(), range: *range, place: *place }))
-            }
-            Work::Deleted(..) | Work::Fragment(_) => None,
-        });
-        let group = fragments::Group { segments, rows: rows.collect(), deleted: deleted.collect() };
-        let (group, now) = (Arc::new((group, notify)), (self.clock)());
-        self.doubt.resolve(|| {
-            let group = group.clone();
-            self.faults.check("catalog.commit").map_err(Error::of_disk)?;
-            let done = self.catalog.write_blocking(move |c| fragments::commit_and_notify(c, &group.0, &group.1, now));
-            self.faults.check("catalog.committed").map_err(Error::of_disk)?;
-            done
-        })
-    }
-
-    /// Tells those who wait for a group what became of it.
-    pub(crate) fn finish(&self, group: Vec<Work>, outcomes: Vec<Result<(), Error>>) {
-        let now = (self.clock)();
-        let mut notified = false;
-        let mut outcomes = outcomes.into_iter();
-        for work in group {
-            let sealed = match work {
-                Work::Fragment(sealed) => sealed,
-                Work::Deleted(_, noted) => {
-                    let _ = noted.send(());
-                    continue;
-                }
-                Work::DeletedRange(deletion) => {
-                    // In the order of the log: what comes after it in the group stays.
-                    deletion.stream.forget_range(deletion.range);
-                    let _ = deletion.done.send(Ok(()));
-                    continue;
-                }
-            };
-            match outcomes.next().expect("one for each fragment") {
-                Ok(()) => {
-                    let Sealed { stream, fragment, charge, durable, notify, .. } = sealed;
-                    notified |= notify.is_some();
-                    let meta = fragment.meta.clone();
-                    stream.persisted(fragment, now);
-                    // From here on the tail's own bound counts for the bytes.
-                    drop(charge);
-                    let _ = self.notices.send(Notice::Persisted(stream.name().clone(), meta.clone()));
-                    let _ = durable.send(Ok(meta));
-                    faults::step("commit.told");
-                }
-                Err(error) => sealed.fail(&error),
-            }
-        }
-        if notified {
-            let _ = self.notices.send(Notice::Deliveries);
         }
     }
 }

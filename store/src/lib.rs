@@ -35,9 +35,12 @@ mod memory;
 pub mod notifications;
 mod order;
 pub mod outbound;
+#[cfg(test)]
+mod overlap_tests;
 mod pipeline;
 mod quarantine;
 pub mod quota;
+mod recorder;
 pub mod records;
 mod records_impl;
 mod recovery;

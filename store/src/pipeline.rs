@@ -4,9 +4,10 @@
 //! Two threads. `commit` gathers groups and begins their PUTs; `settle` takes them in order, waits until each lies in the bucket, or in
 //! the spool, and then records it. The channel between the two bounds the PUTs under way.
 
-use crate::commit::{Recorder, Work, gather, kept, with_items};
+use crate::commit::{Work, gather, kept, with_items};
 use crate::doubt::Unrecorded;
 use crate::faults;
+use crate::recorder::{Recorder, spawn};
 use crate::segments::objects::bucket::{Objects, PutError};
 use crate::segments::reader::Place;
 use crate::segments::record::{FILE_HEADER_LEN, FileHeader};
@@ -81,22 +82,6 @@ impl Pipeline {
             drop(keep);
         })
     }
-}
-
-/// Nothing is recorded without these threads: a process that cannot record must not look alive. What was acknowledged is safe.
-fn spawn<T: Send + 'static>(
-    name: &'static str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, Error> {
-    let guarded = move || {
-        let _span = tracing::info_span!("commit", thread = name).entered();
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
-            tracing::error!("the {name} thread panicked; the process is aborted");
-            std::process::abort()
-        })
-    };
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(guarded);
-    thread.map_err(|e| Error::new(Kind::Unavailable, format!("the {name} thread could not be started")).with_source(e))
 }
 
 struct Feed {

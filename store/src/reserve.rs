@@ -16,6 +16,11 @@ const SHARE: u64 = 32;
 /// Free bytes with which a start goes well.
 const NEEDED: u64 = 512 << 10;
 
+/// How many bytes it has on a disk of this size.
+pub(crate) fn most(disk: u64) -> u64 {
+    BYTES.min(disk / SHARE)
+}
+
 /// The file.
 pub(crate) struct Reserve {
     path: PathBuf,
@@ -32,7 +37,7 @@ impl Reserve {
             return Ok(());
         }
         let Some(disk) = Disk::of(self.path.parent().unwrap_or(Path::new("."))) else { return Ok(()) };
-        let bytes = BYTES.min(disk.size / SHARE);
+        let bytes = most(disk.size);
         if disk.free < bytes * 2 {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use crate::ahead::Ahead;
 use crate::budget::Process;
 use crate::catalog::{Catalog, fragments, holds, ranges, schema, segments, streams};
-use crate::commit::{Committer, LEAST_GROUP, Queue, Recorder};
+use crate::commit::{Committer, LEAST_GROUP, Queue};
 use crate::crypt::config::Encryption;
 use crate::crypt::keys::{self, Keys};
 use crate::deletion::Deletions;
@@ -13,6 +13,7 @@ use crate::holds::{Hold, Holds};
 use crate::memory::Recorded;
 use crate::pipeline::{self, Pipeline, Settler};
 use crate::quota::{self, Account, AtQuota, StoreUsage, StreamQuota, Usage};
+use crate::recorder::Recorder;
 use crate::records::{Alert, Detection};
 use crate::reserve::Reserve;
 use crate::retention::Sweeper;

@@ -307,6 +307,8 @@ ROWS = {
     "startup_after_kill": lambda _args: storage_rows.startup_after_kill(example, row, binary_of_example),
     "read_hour_vs_disk": lambda _args: storage_rows.read_hour_vs_disk(example, row),
     "encryption_cost": lambda args: storage_rows.encryption_cost(args, example, row),
+    "encryption_rate": lambda args: storage_rows.encryption_rate(args, example, row),
     "store_local_vs_fio": lambda args: storage_rows.store_local_vs_fio(args, example, row),
     "store_s3_vs_put": lambda args: s3_rows.store_s3_vs_put(args, example, row),
+    "read_hour_vs_get": lambda _args: s3_rows.read_hour_vs_get(example, row),
 }

@@ -5,6 +5,7 @@ import hmac
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -55,12 +56,12 @@ class Garage:
                 "credentials_file": self.credentials}
 
 
-def signed(path, digest, host):
-    """The headers of a PUT, signed as AWS says (version 4)."""
+def signed(method, path, digest, host):
+    """The headers of a request, signed as AWS says (version 4)."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{now[:8]}/{REGION}/s3/aws4_request"
     names = "host;x-amz-content-sha256;x-amz-date"
-    request = f"PUT\n{path}\n\nhost:{host}\nx-amz-content-sha256:{digest}\nx-amz-date:{now}\n\n{names}\n{digest}"
+    request = f"{method}\n{path}\n\nhost:{host}\nx-amz-content-sha256:{digest}\nx-amz-date:{now}\n\n{names}\n{digest}"
     text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
     key = ("AWS4" + SECRET).encode()
     for part in (*scope.split("/"), text):
@@ -80,7 +81,7 @@ def puts(garage, size, seconds, run):
         for at in range(0, size - 16, BLOCK):
             body[at:at + 16] = os.urandom(16)
         path = f"/media/plain/{run}/{count}"
-        connection.request("PUT", path, bytes(body), signed(path, hashlib.sha256(body).hexdigest(), host))
+        connection.request("PUT", path, bytes(body), signed("PUT", path, hashlib.sha256(body).hexdigest(), host))
         answer = connection.getresponse()
         text = answer.read()
         if answer.status != 200:
@@ -89,6 +90,59 @@ def puts(garage, size, seconds, run):
     took = time.perf_counter() - began
     connection.close()
     return size * count / took / 1e6
+
+
+def gets(garage, prefix, ids):
+    """MB/s of one client that gets these segments, whole, one after the other over one connection."""
+    host, digest, size, began = f"127.0.0.1:{garage.port}", hashlib.sha256(b"").hexdigest(), 0, time.perf_counter()
+    connection = http.client.HTTPConnection(host)
+    for segment in ids:
+        path = f"/media/{prefix}/segments/{segment:016x}.seg"
+        connection.request("GET", path, headers=signed("GET", path, digest, host))
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"GET {path}: {answer.status} {body[:300]}")
+        size += len(body)
+    connection.close()
+    return size / (time.perf_counter() - began) / 1e6
+
+
+def forget_all(folder):
+    """Takes the server's files out of the kernel's page cache."""
+    for at, _, names in os.walk(folder):
+        for name in names:
+            fd = os.open(f"{at}/{name}", os.O_RDONLY)
+            os.fdatasync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+
+
+def read_hour_vs_get(example, row):
+    """An hour of one camera of a hundred out of a bucket: each object has a fragment or so of each."""
+    cameras, fragments, size = 100, 1800, 64_000  # 0.25 Mbit/s, a fragment every 2 s
+    with tempfile.TemporaryDirectory(dir=os.environ.get("VIDICON_BENCH_DIR")) as folder:
+        free = shutil.disk_usage(folder).free
+        if free < 1.5 * cameras * fragments * size:
+            raise Skipped(f"{free / 1e9:.0f} GB are free, an hour of a hundred cameras takes 12")
+        with Garage(folder) as garage:
+            os.environ["VIDICON_BENCH_STORAGE"] = json.dumps(garage.storage("hour"))
+            try:
+                made = example("vidicon-store", "scale", "hour", f"{folder}/store", str(cameras), str(fragments), str(size))
+                ours, theirs = [], []
+                for run, camera in enumerate((17, 50, 83)):  # alternating, so that the machine's moods hit both
+                    forget_all(f"{folder}/data")
+                    theirs.append(gets(garage, "hour", range(10 + run * 100, 90 + run * 100)))
+                    forget_all(f"{folder}/data")
+                    ours.append(example("vidicon-store", "scale", "read", f"{folder}/store", f"cam{camera}"))
+            finally:
+                del os.environ["VIDICON_BENCH_STORAGE"]
+    if any(run["fragments"] != fragments for run in ours):
+        raise RuntimeError(f"not the whole hour was read: {ours}")
+    value, baseline = sorted(run["mb_per_s"] for run in ours)[1], sorted(theirs)[1]
+    note = (f"an hour of one camera of 100, {fragments} fragments of {size // 1000} KB, checksums compared; all {made['bytes'] / 1e9:.3g} GB recorded in "
+            f"{made['seconds']:.3g} s; cold cache; baseline: one client that gets whole objects one after the other")
+    return row(value, "MB/s of the camera", baseline, "shown", None, note)
 
 
 def ingest(example, garage, data, prefix, streams, seconds, size, rate):

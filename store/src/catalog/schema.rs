@@ -1,7 +1,8 @@
 //! The catalog's tables and their version.
 
 use super::db;
-use crate::{Error, Kind, faults};
+use crate::quota::Disk;
+use crate::{Error, Kind, faults, reserve};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -258,6 +259,7 @@ pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
         .map_err(|e| Error::new(Kind::Unavailable, format!("{} cannot be opened", path.display())).with_source(e))?;
     let mut connection = Connection::open(path).map_err(db)?;
     prepare(&connection).map_err(db)?;
+    connection.pragma_update(None, "wal_autocheckpoint", journal_pages(path)).map_err(db)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(db)?;
     match version {
         0 => create(&mut connection, store).map_err(|e| e.context(format!("{} cannot be made", path.display())))?,
@@ -334,6 +336,14 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// How many pages the journal takes before they are moved into the file: a page that changes with each fragment of its stream is then
+/// written there once for several times here. No more than [`crate::reserve`] keeps room for, which a start reads in no time, and few
+/// on a small disk.
+fn journal_pages(path: &Path) -> u64 {
+    let disk = path.parent().and_then(Disk::of).map_or(0, |disk| disk.size);
+    (reserve::most(disk) / 4096).max(1000)
 }
 
 /// What reading connections get too.

@@ -3,9 +3,10 @@
 //!
 //! A recording is written once and mostly never read, but each byte that goes through the page cache takes a new page of it and is
 //! written back from there when the group is synced: several times the work of the copy itself, on a machine whose memory is
-//! virtual more than ten times (ADR 0010). So the aligned middle of a large group is copied into a small buffer that is used again
+//! virtual more than ten times (ADR 0010). So the aligned middle of a large group is copied into small buffers that are used again
 //! and again, and written with `O_DIRECT` from there; what is left before and behind it, less than a block each, goes through the
-//! page cache. In both ways the file only ever grows by what follows in order, and nothing counts before the sync.
+//! page cache. While one buffer is written, the other is filled. In both ways the file only ever grows by what follows in order, and
+//! nothing counts before the sync.
 //!
 //! Where the file system does not say how it wants direct writes aligned (before Linux 6.1; tmpfs, ZFS and others at any time),
 //! or refuses one, everything goes through the page cache.
@@ -17,14 +18,18 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::mpsc::{channel, sync_channel};
 
 /// Direct writes begin and end at multiples of this, in the file and in memory. A page, so that none of them meets a page that is
 /// written the other way; file systems want 512 or this.
 const BLOCK: usize = 4096;
 /// Groups of fewer bytes go through the page cache: a direct write waits for the disk.
 const DIRECT_FROM: usize = 256 << 10;
-/// Bytes of one direct write. Stays in the processor's cache.
-const STAGE: usize = 1 << 20;
+/// Most bytes of one direct write. Each costs a wait for the disk; larger ones no longer stay in the processor's cache. Crash tests,
+/// whose groups are small, are to see many.
+const STAGE: usize = if cfg!(debug_assertions) { 64 << 10 } else { 4 << 20 };
+/// Buffers of so many bytes: one is written, one is filled.
+const BUFFERS: usize = 2;
 /// Slices of one `pwritev`; Linux takes at most 1024.
 const SLICES: usize = 1024;
 
@@ -71,27 +76,36 @@ impl Tail {
         let head = (BLOCK - (at % BLOCK as u64) as usize) % BLOCK;
         if self.direct.is_some() && parts.left >= DIRECT_FROM + head {
             at = self.buffered(&mut parts, head, at).map_err(Failure::Write)?;
-            while let Some(direct) = self.direct.as_ref().filter(|_| parts.left >= BLOCK) {
-                let block = stage.filled(&mut parts);
-                let wrote = faults.check("segment.direct").and_then(|()| write_direct(direct, block, at));
-                let wrote = match wrote {
-                    Ok(wrote) => wrote,
-                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                        tracing::info!(%error, "the file system refuses direct writes: the page cache is used instead");
-                        metrics::counter!("vidicon_direct_writes_refused_total").increment(1);
-                        self.direct = None;
-                        0
-                    }
-                    Err(error) => return Err(classified(error)),
-                };
-                // One that ends within a block cannot be gone on with.
-                self.file.write_all_at(&block[wrote..], at + wrote as u64).map_err(Failure::Write)?;
-                at += block.len() as u64;
-            }
+            at = self.blocks(&mut parts, at, stage, faults)?;
         }
         let left = parts.left;
         self.buffered(&mut parts, left, at).map_err(Failure::Write)?;
         Ok(())
+    }
+
+    /// Writes the whole blocks of what is left past the page cache, as long as the file system takes that; gives where they end.
+    fn blocks(
+        &mut self,
+        parts: &mut Parts<'_>,
+        mut at: u64,
+        stage: &mut Stage,
+        faults: &Faults,
+    ) -> Result<u64, Failure> {
+        let mut writer = BlockWriter { file: &self.file, direct: self.direct.as_ref(), faults };
+        let mut done = Ok(());
+        if parts.left > STAGE {
+            done = write_while_filling(&mut writer, parts, &mut at, stage);
+        }
+        while done.is_ok() && parts.left >= BLOCK {
+            let block = &mut stage.ready()[0];
+            block.fill(parts);
+            done = writer.write(block.bytes(), at);
+            at += block.len as u64;
+        }
+        if writer.direct.is_none() {
+            self.direct = None;
+        }
+        done.map(|()| at)
     }
 
     /// Writes the next `len` bytes through the page cache; gives where they end.
@@ -124,6 +138,73 @@ fn open_direct(file: &File, path: &Path) -> Option<File> {
     OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok()
 }
 
+/// Writes blocks one behind the other.
+struct BlockWriter<'a> {
+    file: &'a File,
+    /// None where direct writes are refused.
+    direct: Option<&'a File>,
+    faults: &'a Faults,
+}
+
+impl BlockWriter<'_> {
+    fn write(&mut self, block: &[u8], at: u64) -> Result<(), Failure> {
+        let mut wrote = 0;
+        if let Some(direct) = self.direct {
+            wrote = match self.faults.check("segment.direct").and_then(|()| write_direct(direct, block, at)) {
+                Ok(wrote) => wrote,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    tracing::info!(%error, "the file system refuses direct writes: the page cache is used instead");
+                    metrics::counter!("vidicon_direct_writes_refused_total").increment(1);
+                    self.direct = None;
+                    0
+                }
+                Err(error) => return Err(classified(error)),
+            };
+        }
+        // One that ends within a block cannot be gone on with.
+        self.file.write_all_at(&block[wrote..], at + wrote as u64).map_err(Failure::Write)
+    }
+}
+
+/// Writes blocks on a thread of its own while this one fills the next; `at` moves on with what is handed over. Does nothing where there
+/// can be no thread.
+fn write_while_filling(
+    writer: &mut BlockWriter<'_>,
+    parts: &mut Parts<'_>,
+    at: &mut u64,
+    stage: &mut Stage,
+) -> Result<(), Failure> {
+    stage.ready();
+    std::thread::scope(|scope| {
+        let (filled, blocks) = sync_channel::<(Buffer, u64)>(1);
+        let (written, empty) = channel::<Buffer>();
+        let write = move || {
+            for (block, at) in blocks {
+                writer.write(block.bytes(), at)?;
+                // Once nothing is left to fill it with, nobody wants it back before the end.
+                let _ = written.send(block);
+            }
+            Ok(())
+        };
+        let writing = std::thread::Builder::new().name("commit-write".to_owned()).spawn_scoped(scope, write);
+        let Ok(writing) = writing else { return Ok(()) };
+        while parts.left >= BLOCK {
+            // Where the other end is gone, a write failed: joining says how.
+            let Some(mut block) = stage.spare.pop().or_else(|| empty.recv().ok()) else { break };
+            block.fill(parts);
+            let end = *at + block.len as u64;
+            if filled.send((block, *at)).is_err() {
+                break;
+            }
+            *at = end;
+        }
+        drop(filled);
+        let done = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        stage.spare.extend(empty.try_iter());
+        done
+    })
+}
+
 /// Writes the block, or its beginning up to where a write ended within a block of the file.
 fn write_direct(file: &File, block: &[u8], at: u64) -> io::Result<usize> {
     let mut wrote = 0;
@@ -148,19 +229,41 @@ fn classified(error: io::Error) -> Failure {
     }
 }
 
-/// The buffer that direct writes go out of. Takes memory when it is first used.
+/// The buffers that direct writes go out of, but for those that are in use.
 #[derive(Default)]
-pub(super) struct Stage(Vec<u8>);
+pub(super) struct Stage {
+    spare: Vec<Buffer>,
+}
 
 impl Stage {
-    /// As many whole blocks of the next bytes as fit; there is one at least.
-    fn filled(&mut self, parts: &mut Parts<'_>) -> &[u8] {
-        self.0.resize(STAGE + BLOCK, 0);
-        let aligned = self.0.as_ptr().align_offset(BLOCK);
-        let len = STAGE.min(parts.left / BLOCK * BLOCK);
-        let block = &mut self.0[aligned..aligned + len];
-        parts.copy_to(block);
-        block
+    /// All of them; those that were in use when a write failed are new.
+    fn ready(&mut self) -> &mut [Buffer] {
+        self.spare.resize_with(BUFFERS, Buffer::default);
+        &mut self.spare
+    }
+}
+
+/// Memory that a direct write may go out of. Takes as much as was needed so far.
+#[derive(Default)]
+struct Buffer {
+    memory: Vec<u8>,
+    from: usize,
+    len: usize,
+}
+
+impl Buffer {
+    /// Takes as many whole blocks of the next bytes as one write has; there is one at least.
+    fn fill(&mut self, parts: &mut Parts<'_>) {
+        self.len = STAGE.min(parts.left / BLOCK * BLOCK);
+        if self.memory.len() < self.len + BLOCK {
+            self.memory = vec![0; self.len + BLOCK];
+        }
+        self.from = self.memory.as_ptr().align_offset(BLOCK);
+        parts.copy_to(&mut self.memory[self.from..self.from + self.len]);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.from..self.from + self.len]
     }
 }
 

@@ -38,7 +38,8 @@ fn groups_of_any_size_follow_one_another() {
             tail.direct = None;
         }
         let (mut stage, mut expected) = (Stage::default(), Vec::new());
-        let around = [DIRECT_FROM, STAGE, 2 * STAGE].into_iter().flat_map(|n| [n - 4097, n - 1, n, n + 1, n + 4095]);
+        let around =
+            [DIRECT_FROM, 16 * STAGE, 33 * STAGE].into_iter().flat_map(|n| [n - 4097, n - 1, n, n + 1, n + 4095]);
         for (seed, len) in [0, 1, 4095, 4096, 4097].into_iter().chain(around).enumerate() {
             let parts = parts(len, seed);
             let done = tail.append(&parts, expected.len() as u64, &mut stage, &Faults::default());
@@ -46,7 +47,7 @@ fn groups_of_any_size_follow_one_another() {
             expected.extend(parts.concat());
             assert!(content(&dir) == expected, "group {seed} of {len} bytes");
         }
-        assert!(stage.0.is_empty() || takes_direct);
+        assert!(stage.spare.iter().all(|buffer| buffer.memory.is_empty()) || takes_direct);
     }
 }
 
@@ -55,7 +56,7 @@ fn refused_direct_writes_go_through_the_page_cache_from_then_on() {
     let (dir, mut tail) = tail();
     let was_direct = tail.direct.is_some();
     let (mut stage, faults) = (Stage::default(), Faults::default());
-    let first = parts(3 * STAGE + 5, 1);
+    let first = parts(DIRECT_FROM + 3 * STAGE + 5, 1);
     faults.arm("segment.direct", 1, io::ErrorKind::InvalidInput);
     assert!(tail.append(&first, 0, &mut stage, &faults).is_ok());
     assert!(tail.direct.is_none());
@@ -67,7 +68,7 @@ fn refused_direct_writes_go_through_the_page_cache_from_then_on() {
 
 #[test]
 fn what_a_direct_write_fails_with_says_whether_the_disk_is_at_fault() {
-    let (_dir, mut tail) = tail();
+    let (dir, mut tail) = tail();
     if tail.direct.is_none() {
         return println!("skipped: this file system takes no direct writes");
     }
@@ -75,9 +76,14 @@ fn what_a_direct_write_fails_with_says_whether_the_disk_is_at_fault() {
     for (kind, is_disk) in
         [(io::ErrorKind::StorageFull, false), (io::ErrorKind::QuotaExceeded, false), (io::ErrorKind::Other, true)]
     {
-        faults.arm("segment.direct", 1, kind);
-        let failed = tail.append(&parts(STAGE, 0), 0, &mut stage, &faults).unwrap_err();
-        assert_eq!(matches!(failed, Failure::Disk(_)), is_disk, "{kind}");
+        for blocks in [DIRECT_FROM / STAGE, 40] {
+            faults.arm("segment.direct", 1, kind);
+            let failed = tail.append(&parts(blocks * STAGE, 0), 0, &mut stage, &faults).unwrap_err();
+            assert_eq!(matches!(failed, Failure::Disk(_)), is_disk, "{kind}");
+            let again = parts(blocks * STAGE, 1);
+            assert!(tail.append(&again, 0, &mut stage, &faults).is_ok());
+            assert!(content(&dir)[..blocks * STAGE] == again.concat());
+        }
     }
 }
 

@@ -110,8 +110,13 @@ pub(crate) struct LogWriter {
     unrecorded: BTreeMap<u64, SegmentState>,
     stage: Stage,
     encrypted: Encrypted,
+    /// The disk did not take what was written ahead: the active segment is to be given up before anything else goes there.
+    spoiled: bool,
     faults: Arc<Faults>,
 }
+
+/// A group that lies behind the end of the active segment, complete, and does not count yet.
+pub(crate) struct Ahead(Plan);
 
 impl LogWriter {
     /// Appends to new segments from `next_id` on, or to `resume`.
@@ -136,16 +141,62 @@ impl LogWriter {
         };
         let folder = folder.to_owned();
         let (unrecorded, stage, encrypted) = (BTreeMap::new(), Stage::default(), Encrypted::default());
-        Ok(LogWriter { folder, store, segment_bytes, next_id, active, unrecorded, stage, encrypted, faults })
+        Ok(LogWriter {
+            folder,
+            store,
+            segment_bytes,
+            next_id,
+            active,
+            unrecorded,
+            stage,
+            encrypted,
+            spoiled: false,
+            faults,
+        })
     }
 
     /// Appends a group and syncs it. Gives the place of each item (of `Deleted` too). After an error nothing of the group counts.
     pub(crate) fn append(&mut self, group: &[Item<'_>], now: UnixMillis) -> Result<Vec<Place>, Error> {
-        let full = self.active.as_ref().is_some_and(|a| a.end >= self.segment_bytes);
-        if full {
+        if self.spoiled || self.active.as_ref().is_some_and(|a| a.end >= self.segment_bytes) {
             self.retire();
         }
-        match self.try_append(group, now) {
+        let done = self.try_append(group, now);
+        self.or_elsewhere(done, group, now)
+    }
+
+    /// Writes a group behind what a group before it still has to be recorded of, without a sync: nothing of it counts before
+    /// [`Self::complete`]. `None` where it cannot be: it is to be appended.
+    pub(crate) fn write_ahead(&mut self, group: &[Item<'_>]) -> Option<Ahead> {
+        self.active.as_ref().filter(|active| active.end < self.segment_bytes)?;
+        match self.write(group) {
+            Ok(plan) => Some(Ahead(plan)),
+            Err(failure) => {
+                // What was not taken by the disk is not tried again on that file.
+                self.spoiled |= matches!(failure, Failure::Sync(_));
+                None
+            }
+        }
+    }
+
+    /// Syncs a group that was written ahead, as [`Self::append`] does.
+    pub(crate) fn complete(
+        &mut self,
+        Ahead(plan): Ahead,
+        group: &[Item<'_>],
+        now: UnixMillis,
+    ) -> Result<Vec<Place>, Error> {
+        let done = self.sync(plan, group);
+        self.or_elsewhere(done, group, now)
+    }
+
+    /// What was done, or where that was not synced, the same in a new segment.
+    fn or_elsewhere(
+        &mut self,
+        done: Result<Vec<Place>, Failure>,
+        group: &[Item<'_>],
+        now: UnixMillis,
+    ) -> Result<Vec<Place>, Error> {
+        match done {
             Err(Failure::Sync(first)) => {
                 tracing::error!(error = %first, "a segment could not be synced; it is given up and the group goes to a new one");
                 self.retire();
@@ -160,17 +211,25 @@ impl LogWriter {
         }
     }
 
-    /// The states of segments that changed since [`Self::recorded`].
+    /// The states of segments that changed since [`Self::take_unrecorded`].
     pub(crate) fn unrecorded(&self) -> &BTreeMap<u64, SegmentState> {
         &self.unrecorded
     }
 
-    /// The catalog holds all of [`Self::unrecorded`].
-    pub(crate) fn recorded(&mut self) {
-        self.unrecorded.clear();
+    /// The same, for a transaction that is to hold them.
+    pub(crate) fn take_unrecorded(&mut self) -> BTreeMap<u64, SegmentState> {
+        std::mem::take(&mut self.unrecorded)
     }
 
-    /// Takes the last group back: the catalog refused it for certain. `to` is the end before it, of the active segment.
+    /// A transaction did not take these.
+    pub(crate) fn put_back(&mut self, states: BTreeMap<u64, SegmentState>) {
+        for (id, state) in states {
+            self.unrecorded.entry(id).or_insert(state);
+        }
+    }
+
+    /// Takes the last group back, and what was written ahead behind it: the catalog refused it for certain. `to` is the end before
+    /// it, of the active segment.
     pub(crate) fn take_back(&mut self, to: u64) {
         let Some(active) = &mut self.active else { return };
         if active.end <= to || to < FILE_HEADER_LEN as u64 {
@@ -190,6 +249,7 @@ impl LogWriter {
 
     /// Gives the active segment up: no record will follow its last good one.
     pub(crate) fn retire(&mut self) {
+        self.spoiled = false;
         if let Some(active) = self.active.take() {
             self.unrecorded.insert(active.id, active.state(true));
             faults::step("segment.retire");
@@ -200,10 +260,15 @@ impl LogWriter {
         }
     }
 
-    /// Gives the active segment up without cutting it: whether the catalog took the group behind `end` is not known. The catalog
-    /// is told `end` and that the segment is still open, so that the next start looks at what lies behind and adopts it.
+    /// Gives the active segment up with its last group: whether the catalog took that, behind `end`, is not known. The catalog is told
+    /// `end` and that the segment is still open, so that the next start looks at what lies behind and adopts it. What was written
+    /// ahead goes.
     pub(crate) fn retire_unknown(&mut self, end: u64) {
+        self.spoiled = false;
         if let Some(active) = self.active.take() {
+            if let Err(error) = active.tail.file().set_len(active.end) {
+                tracing::warn!(segment = active.id, %error, "what was written ahead in a segment that is given up could not be cut");
+            }
             self.unrecorded.insert(active.id, SegmentState { end, ..active.state(false) });
             tracing::warn!(segment = active.id, "the end of the segment is left to the next start to be mended");
         }
@@ -213,22 +278,33 @@ impl LogWriter {
         if self.active.is_none() {
             self.create(now).map_err(Failure::Write)?;
         }
-        let active = self.active.as_mut().expect("made just above");
+        let plan = self.write(group)?;
+        self.sync(plan, group)
+    }
+
+    /// Writes a group behind the end of the active segment, which there must be.
+    fn write(&mut self, group: &[Item<'_>]) -> Result<Plan, Failure> {
+        let active = self.active.as_mut().expect("the caller made it");
         let plan = Plan::new(active.id, active.end, &active.described, group, &mut self.encrypted);
         let wrote = match self.faults.check("segment.write") {
             Ok(()) => active.tail.append(&plan.parts, active.end, &mut self.stage, &self.faults),
             Err(error) => Err(append::Failure::Write(error)),
         };
         match wrote {
-            Ok(()) => {}
+            Ok(()) => Ok(plan),
             Err(append::Failure::Write(error)) => {
                 // A torn tail: back to the last good end, so that the next group starts on a record boundary.
                 self.cut();
-                return Err(Failure::Write(error));
+                Err(Failure::Write(error))
             }
             // It would have shown with the sync.
-            Err(append::Failure::Disk(error)) => return Err(Failure::Sync(error)),
+            Err(append::Failure::Disk(error)) => Err(Failure::Sync(error)),
         }
+    }
+
+    /// Syncs a group that was just written. It counts from then on.
+    fn sync(&mut self, plan: Plan, group: &[Item<'_>]) -> Result<Vec<Place>, Failure> {
+        let active = self.active.as_mut().expect("it was just written to");
         self.faults.check("segment.sync").and_then(|()| active.tail.file().sync_data()).map_err(Failure::Sync)?;
         // What nobody can open again is not kept, however well it was synced.
         let named = active.tail.file().metadata().map_err(Failure::Sync)?.nlink() > 0;

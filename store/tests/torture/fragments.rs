@@ -18,6 +18,8 @@ pub fn settings(data: &Path, retention: u32, encrypt: bool) -> Config {
     Config {
         segment_bytes: 60_000,
         commit_interval_ms: 2,
+        // Most groups are full, so that the next is written while they are recorded.
+        commit_bytes: 5000,
         tail_bytes: 50_000,
         default_retention_hours: retention,
         ..config
