@@ -96,11 +96,11 @@ CAMERAS, FRAGMENTS_OF_2_S = 100, 1800  # an hour of a hundred cameras
 
 def read_hour_vs_disk(example, row):
     """An hour of one camera of a hundred that were recorded side by side: each group commit has a fragment or so of each."""
-    size = 125_000  # 0.5 Mbit/s
+    size = 64_000  # 0.25 Mbit/s
     with scratch() as folder:
         free = shutil.disk_usage(folder).free
         if free < 1.3 * CAMERAS * FRAGMENTS_OF_2_S * size + GIB:
-            raise Skipped(f"{free / 1e9:.0f} GB are free, an hour of a hundred cameras takes 23")
+            raise Skipped(f"{free / 1e9:.0f} GB are free, an hour of a hundred cameras takes 12")
         data, plain = f"{folder}/data", f"{folder}/plain"
         made = example("vidicon-store", "scale", "hour", data, str(CAMERAS), str(FRAGMENTS_OF_2_S), str(size))
         subprocess.run(["dd", "if=/dev/urandom", f"of={plain}", "bs=1M", "count=1024", "conv=fsync"], check=True, capture_output=True)
