@@ -139,6 +139,9 @@ impl Committer {
     }
 }
 
+/// The id of a segment, and where it ends.
+type End = (u64, u64);
+
 /// The commit thread at work.
 struct Committing {
     committer: Committer,
@@ -226,7 +229,7 @@ impl Committing {
 
     /// Appends a group and syncs it, behind one that may still be being recorded; gives the log's end before it too. It is written
     /// meanwhile, and synced once that one counts: if the catalog refuses that one, both are taken back.
-    fn append(&mut self, items: &[Item<'_>], began: Instant) -> (Option<(u64, u64)>, Result<Vec<Place>, Error>) {
+    fn append(&mut self, items: &[Item<'_>], began: Instant) -> (Option<End>, Result<Vec<Place>, Error>) {
         let ahead = self.pending.and_then(|_| self.committer.log.write_ahead(items));
         let stands = self.settle();
         self.health().since = Some(began);

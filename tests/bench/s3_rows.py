@@ -132,7 +132,7 @@ def read_hour_vs_get(example, row):
                 ours, theirs = [], []
                 for run, camera in enumerate((17, 50, 83)):  # alternating, so that the machine's moods hit both
                     forget_all(f"{folder}/data")
-                    theirs.append(gets(garage, "hour", range(10 + run * 100, 90 + run * 100)))
+                    theirs.append(gets(garage, "hour", range(40 + run * 100, 120 + run * 100)))
                     forget_all(f"{folder}/data")
                     ours.append(example("vidicon-store", "scale", "read", f"{folder}/store", f"cam{camera}"))
             finally:
