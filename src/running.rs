@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Clock, Store};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 /// Time that one stage of stopping may take. Five stages stay within the five seconds that are promised.
 const STAGE: Duration = Duration::from_millis(1000);
@@ -92,20 +93,64 @@ struct Ports {
     /// The one for clients first.
     pages: Vec<Page>,
     ports: Vec<web::Port>,
+    /// For clients of TURN.
+    turn: Connections,
+}
+
+/// The ports for clients of TURN over connections, bound.
+#[derive(Default)]
+struct Connections {
+    tcp: Option<TcpListener>,
+    tls: Option<(TcpListener, web::Tls)>,
+}
+
+impl Connections {
+    async fn open(config: &signaling::turn::Config, tls: Option<web::Tls>) -> Result<Connections, Failure> {
+        let bind = async |key: &str, address: SocketAddr| {
+            let failed = |e| Failure::other(format!("{key}: the address {address} cannot be bound: {e}"));
+            TcpListener::bind(address).await.map_err(failed)
+        };
+        let mut open = Connections::default();
+        if let (Some(address), true) = (config.tcp, config.enabled) {
+            open.tcp = Some(bind("turn.tcp", address).await?);
+        }
+        if let (Some(address), Some(tls), true) = (config.tls, tls, config.enabled) {
+            open.tls = Some((bind("turn.tls", address).await?, tls));
+        }
+        Ok(open)
+    }
+
+    /// Serves them, and says where.
+    fn serve(self, turn: &signaling::turn::Turn, Stage { stop, tasks }: &Stage) {
+        let port = |listener: &TcpListener| listener.local_addr().ok().map(|address| address.port());
+        let (tcp, tls) = (self.tcp.as_ref().and_then(port), self.tls.as_ref().and_then(|(listener, _)| port(listener)));
+        turn.set_ports(tcp, tls);
+        if let Some(listener) = self.tcp {
+            tasks.spawn(
+                turn.clone().serve_tcp(listener, stop.clone(), tasks.clone()).instrument(info_span!("turn tcp")),
+            );
+        }
+        if let Some((listener, tls)) = self.tls {
+            let serve = web::serve_turn(listener, tls, turn.clone(), stop.clone(), tasks.clone());
+            tasks.spawn(serve.instrument(info_span!("turn tls")));
+        }
+        info!(tcp, tls, "STUN and TURN ready");
+    }
 }
 
 impl Ports {
     /// Reads the certificate, and then binds.
     async fn open(config: &Config) -> Result<Ports, Failure> {
         let tls = config.tls.load().map_err(Failure::config)?;
+        let turn = Connections::open(&config.turn, tls.clone()).await?;
         let mut wanted = vec![(config.listen, tls.clone())];
         if let (Some(address), true) = (config.tls.listen, tls.is_some()) {
             wanted = vec![(address, tls), (config.listen, None)];
         }
-        let mut open = Ports { pages: Vec::new(), ports: Vec::new() };
+        let mut open = Ports { pages: Vec::new(), ports: Vec::new(), turn };
         for (address, tls) in wanted {
             let choose = if config.tls.listen == Some(address) { "in tls.listen" } else { "with --listen" };
-            let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
+            let listener = TcpListener::bind(address).await.map_err(|e| {
                 Failure::other(format!("the HTTP address {address} cannot be bound: {e} (choose another {choose})"))
             })?;
             let address = listener.local_addr().map_err(Failure::other)?;
@@ -161,17 +206,21 @@ impl Running {
         let (surface, sources, viewers, watches) = Default::default();
         let reading =
             Batching::start("cameras").map_err(|e| Failure::other(format!("threads cannot be started: {e}")))?;
-        let Ports { pages, ports } = ports;
+        let Ports { pages, ports, turn: connections } = ports;
         let http = pages[0].address;
         let running = Running { pages, credentials, store: store.clone(), surface, sources, viewers, watches, reading };
 
         let mut webrtc = config.webrtc.clone();
+        webrtc.turn = config.turn.clone();
         let media = *webrtc.listen.get_or_insert(http);
         let Stage { stop, tasks } = &running.viewers;
         let peers = signaling::Peers::start(webrtc, store.clone(), stop.clone(), tasks)
             .await
             .map_err(|e| Failure::other(format!("the WebRTC address {media} (UDP) cannot be bound: {e}")))?;
         info!(address = %peers.local_addr(), "WebRTC ready");
+        if let Some(turn) = peers.turn() {
+            connections.serve(turn, &running.viewers);
+        }
 
         let Stage { stop, tasks } = &running.sources;
         let reading = running.reading.handle();

@@ -37,6 +37,8 @@ const TARGETS: &[(&str, Body)] = &[
     ("session_token", web::fuzzing::session_token),
     ("sigv4", web::fuzzing::sigv4),
     ("sts", web::fuzzing::sts),
+    ("stun_message", signaling::fuzzing::stun_message),
+    ("turn_session", signaling::fuzzing::turn_session),
 ];
 
 fn body(name: &str) -> Option<Body> {

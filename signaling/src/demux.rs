@@ -3,6 +3,7 @@
 //! What belongs here: the first look at foreign bytes (RFC 7983 §7) and two maps. A connectivity check names its peer by
 //! the ICE user name; everything else is found by the remote address that a check of that peer proved before. Pure.
 
+use crate::stun::{Class, Message, attribute, method};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -46,6 +47,20 @@ fn kind(datagram: &[u8]) -> Option<Kind> {
         20..=63 => Some(Kind::Dtls),
         128..=191 => Some(Kind::Rtp),
         _ => None,
+    }
+}
+
+/// Whether a datagram is for STUN and TURN: ChannelData (with the numbers of RFC 5766 too), and STUN messages that are no
+/// connectivity checks (RFC 8656 §12, RFC 7983 §7). Checks are requests that name a user without proving a realm's.
+pub(crate) fn is_for_turn(datagram: &[u8]) -> bool {
+    match datagram.first() {
+        Some(0x40..=0x7f) => true,
+        Some(0..=3) => {
+            let Some(message) = Message::parse(datagram) else { return false };
+            message.method() != method::BINDING
+                || (message.class() == Class::Request && message.get(attribute::USERNAME).is_none())
+        }
+        _ => false,
     }
 }
 
@@ -153,6 +168,18 @@ mod tests {
         assert_eq!(demux.route(addr(9), &[22, 1]), Ok((2, Kind::Dtls)));
         assert_eq!(demux.route(addr(9), &[0x80, 200]), Ok((2, Kind::Rtp)));
         assert_eq!(demux.route(addr(8), &[0x80, 200]), Err(Dropped::Unknown));
+    }
+
+    #[test]
+    fn what_is_no_check_is_for_turn() {
+        assert!(!is_for_turn(&request(b"abcd:xyz")) && !is_for_turn(&[22, 1]) && !is_for_turn(&[0x80, 200]));
+        assert!(!is_for_turn(&[]) && !is_for_turn(&[0, 1, 2]) && !is_for_turn(b"\xffGET / HTTP/1.1"));
+        let mut bare = request(b"abcd:xyz")[..20].to_vec();
+        bare[3] = 0;
+        assert!(is_for_turn(&bare), "a Binding request of nobody");
+        let mut allocate = request(b"abcd:xyz");
+        allocate[1] = 3;
+        assert!(is_for_turn(&allocate) && is_for_turn(&[0x40, 0, 0, 0]) && is_for_turn(&[0x7f]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::candidates::Candidate;
 use crate::demux::{Demux, Kind};
 use crate::ice::{Credentials, Lite};
 use crate::sdp::{Local, Offer};
+pub use crate::turn::fuzzing::{stun_message, turn_session};
 use std::net::SocketAddr;
 
 /// The viewer's ICE fragment.

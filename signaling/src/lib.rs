@@ -1,4 +1,5 @@
-//! WebRTC: peers behind one UDP socket, playing live streams (WHEP), and the signaling [`channel`]s by which clients find each other.
+//! WebRTC: peers behind one UDP socket, playing live streams (WHEP), STUN and TURN beside them ([`turn`]), and the signaling [`channel`]s by
+//! which clients find each other.
 //!
 //! What belongs here: offers and answers, ICE-lite, DTLS-SRTP, and one packetisation of each stream for all its viewers.
 //! `sdp`, `ice`, `dtls`, `demux`, `rtp`, `fanout::Packetizer`, `batch` and `peer` do no I/O and are told the time;
@@ -22,9 +23,11 @@ mod room;
 mod rtp;
 mod sdp;
 mod socket;
+mod stun;
 mod task;
 #[cfg(test)]
 mod testing;
+pub mod turn;
 
 pub use peers::Peers;
 
@@ -43,11 +46,20 @@ pub struct Config {
     pub max_peers: usize,
     /// Most bytes of pictures that are held for all viewers together; where that is little, the slowest go on at their next key frame.
     pub queue_bytes: u64,
+    /// STUN and TURN on the same port: a table of its own, which the binary puts here.
+    #[serde(skip)]
+    pub turn: turn::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { listen: None, advertise: Vec::new(), max_peers: 1000, queue_bytes: 128 << 20 }
+        Config {
+            listen: None,
+            advertise: Vec::new(),
+            max_peers: 1000,
+            queue_bytes: 128 << 20,
+            turn: turn::Config::default(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::room::Room;
 use crate::sdp::{Local, Offer};
 use crate::socket::Socket;
 use crate::task::{Command, PeersTask};
+use crate::turn::Turn;
 use crate::{Answer, Config, Error};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -40,6 +41,7 @@ struct Inner {
     local: SocketAddr,
     commands: mpsc::Sender<Command>,
     next: AtomicU64,
+    turn: Option<Turn>,
 }
 
 impl Peers {
@@ -60,7 +62,12 @@ impl Peers {
         };
         let local = socket.local_addr();
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store, Room::new(config.queue_bytes));
+        let turn = config.turn.enabled.then(|| {
+            Turn::new(config.turn.clone(), &config.advertise, &store.secret(), local.port()).map_err(io::Error::other)
+        });
+        let turn = turn.transpose()?;
+        let room = Room::new(config.queue_bytes);
+        let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store, room).with_turn(turn.as_ref());
         tasks.spawn(task.run().instrument(tracing::info_span!("webrtc", %local)));
         // Shown from the start, so that a dashboard tells nobody from nothing.
         metrics::gauge!("vidicon_webrtc_peers").set(0.0);
@@ -68,7 +75,7 @@ impl Peers {
         metrics::counter!("vidicon_webrtc_nacks_total").increment(0);
         metrics::counter!("vidicon_webrtc_put_off_viewers_total").increment(0);
         let seats = Seats::new(config.max_peers);
-        let inner = Inner { config, identity, seats, local, commands, next: AtomicU64::new(1) };
+        let inner = Inner { config, identity, seats, local, commands, next: AtomicU64::new(1), turn };
         Ok(Peers { inner: Arc::new(inner) })
     }
 
@@ -129,6 +136,11 @@ impl Peers {
     /// Peers now.
     pub fn count(&self) -> usize {
         self.inner.seats.taken()
+    }
+
+    /// STUN and TURN, if they are served.
+    pub fn turn(&self) -> Option<&Turn> {
+        self.inner.turn.as_ref()
     }
 
     /// The UDP address that is bound.

@@ -12,8 +12,8 @@ use tokio::net::UdpSocket;
 const BUFFER_BYTES: usize = 4 << 20;
 /// What waits for a full socket buffer may have this many bytes; the newest is dropped beyond it. NACKs mend it.
 const BACKLOG_BYTES: usize = 4 << 20;
-/// Buffers of one receiving call. Viewers send little: checks and receiver reports.
-const RECEIVES: usize = 4;
+/// Buffers of one receiving call. Viewers send little; clients of TURN send as much as they like, each datagram by itself.
+const RECEIVES: usize = 32;
 
 /// The socket.
 pub(crate) struct Socket {
@@ -22,21 +22,30 @@ pub(crate) struct Socket {
     local: SocketAddr,
 }
 
-/// Where datagrams are received into: each buffer takes a whole run of them.
-pub(crate) struct Buffers(Vec<Vec<u8>>);
+/// Where datagrams are received into: each buffer takes a whole run of them. The system gives memory to what is used of them.
+pub(crate) struct Buffers([Vec<u8>; RECEIVES]);
 
 impl Default for Buffers {
     fn default() -> Self {
-        Buffers(vec![vec![0; 1 << 16]; RECEIVES])
+        Buffers(std::array::from_fn(|_| vec![0; 1 << 16]))
     }
 }
 
 impl Socket {
     /// Binds the address. `[::]` takes IPv4 too.
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Socket> {
+        Socket::open(addr, false)
+    }
+
+    /// Binds the address for its family alone.
+    pub(crate) fn bind_alone(addr: SocketAddr) -> io::Result<Socket> {
+        Socket::open(addr, true)
+    }
+
+    fn open(addr: SocketAddr, alone: bool) -> io::Result<Socket> {
         let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
-            socket.set_only_v6(false)?;
+            socket.set_only_v6(alone)?;
         }
         socket.set_nonblocking(true)?;
         for result in [socket.set_recv_buffer_size(BUFFER_BYTES), socket.set_send_buffer_size(BUFFER_BYTES)] {
@@ -63,15 +72,35 @@ impl Socket {
 
     /// Waits for datagrams and gives each to `each`, with the path it came by. Cancel safe.
     pub(crate) async fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Path, &[u8])) -> io::Result<()> {
+        loop {
+            self.readable().await?;
+            if self.try_receive(buffers, &mut each)? > 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there may be something to receive.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.io.readable().await
+    }
+
+    /// Gives each datagram that is there to `each`, as far as one call takes them; says how many runs there were.
+    pub(crate) fn try_receive(&self, buffers: &mut Buffers, mut each: impl FnMut(Path, &[u8])) -> io::Result<usize> {
         let mut metas = [RecvMeta::default(); RECEIVES];
-        let (io, state, buffers) = (&self.io, &self.state, &mut buffers.0);
-        let received = io
-            .async_io(Interest::READABLE, || {
-                let mut slices: Vec<IoSliceMut<'_>> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-                state.recv(UdpSockRef::from(io), &mut slices, &mut metas)
-            })
-            .await?;
-        for (meta, buffer) in metas.iter().zip(buffers.iter()).take(received) {
+        let mut received = 0;
+        let result = self.io.try_io(Interest::READABLE, || {
+            let mut slices = buffers.0.each_mut().map(|buffer| IoSliceMut::new(buffer));
+            received = self.state.recv(UdpSockRef::from(&self.io), &mut slices, &mut metas)?;
+            // Fewer than there is room for: that was all, and asking again would cost a call to learn it.
+            if received < RECEIVES { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            return Err(error);
+        }
+        for (meta, buffer) in metas.iter().zip(&buffers.0).take(received) {
             let path = Path { remote: meta.addr, local: meta.dst_ip };
             let bytes = buffer.get(..meta.len).unwrap_or_default();
             // The kernel may have joined datagrams of one sender (GRO).
@@ -79,7 +108,21 @@ impl Socket {
                 each(path, datagram);
             }
         }
-        Ok(())
+        Ok(received)
+    }
+
+    /// Sends datagrams of `segment` bytes, the last of which may be shorter, if the socket takes them now.
+    pub(crate) fn try_send(&self, path: Path, segment: usize, contents: &[u8]) -> io::Result<()> {
+        let segment_size = (contents.len() > segment).then_some(segment);
+        let transmit = Transmit { destination: path.remote, ecn: None, contents, segment_size, src_ip: path.local };
+        let send = || self.state.try_send(UdpSockRef::from(&self.io), &transmit);
+        match self.io.try_io(Interest::WRITABLE, send) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && segment_size.is_some() => {
+                self.send_singly(&transmit);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Waits until the socket takes something again.

@@ -4,11 +4,12 @@
 //! bytes in a young library: a panic in any call into a peer ends that viewer only.
 
 use crate::batch::{Batch, Path};
-use crate::demux::{Demux, PeerKey};
+use crate::demux::{Demux, PeerKey, is_for_turn};
 use crate::fanout::{Condition, Feed, FeedEvent, FeedTask};
 use crate::peer::{Call, End, Peer};
 use crate::room::Room;
 use crate::socket::{Buffers, Socket};
+use crate::turn::{Turn, udp::Clients};
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub(crate) enum Command {
 
 /// The task.
 pub(crate) struct PeersTask {
-    socket: Socket,
+    socket: Arc<Socket>,
     buffers: Buffers,
     commands: mpsc::Receiver<Command>,
     /// Handed to every feed's task.
@@ -75,6 +76,7 @@ struct State {
     batch: Batch,
     /// Of the pictures of all.
     room: Arc<Room>,
+    turn: Option<Clients>,
 }
 
 impl PeersTask {
@@ -91,7 +93,15 @@ impl PeersTask {
         let state = State { batch, room, ..State::default() };
         let (feed_events, events) = mpsc::channel(FEED_EVENTS);
         let buffers = Buffers::default();
+        let socket = Arc::new(socket);
         PeersTask { socket, buffers, commands, feed_events, events, stop, tasks, _store: store, state }
+    }
+
+    /// The same, which serves STUN and TURN as well.
+    pub(crate) fn with_turn(mut self, turn: Option<&Turn>) -> Self {
+        let clients = |turn| Clients::new(turn, self.socket.clone(), self.stop.clone(), self.tasks.clone());
+        self.state.turn = turn.map(clients);
+        self
     }
 
     /// Runs until stopped.
@@ -128,6 +138,9 @@ impl PeersTask {
             }
             self.state.pace(Instant::now());
             self.socket.send(&mut self.state.batch);
+            if let Some(turn) = &mut self.state.turn {
+                turn.flush();
+            }
         }
         let peers: Vec<PeerKey> = self.state.peers.keys().copied().collect();
         for peer in peers {
@@ -205,6 +218,11 @@ impl State {
         let dropped = |reason: &'static str| {
             metrics::counter!("vidicon_webrtc_dropped_datagrams_total", "reason" => reason).increment(1);
         };
+        if let Some(turn) = &mut self.turn
+            && is_for_turn(datagram)
+        {
+            return turn.datagram(path, datagram, &mut self.batch, now);
+        }
         let (key, kind) = match self.demux.route(path.remote, datagram) {
             Ok(found) => found,
             Err(why) => return dropped(why.reason()),
@@ -359,6 +377,9 @@ impl State {
     }
 
     fn tick(&mut self, now: Instant) {
+        if let Some(turn) = &mut self.turn {
+            turn.tick(now);
+        }
         let mut ended = Vec::new();
         for (key, (peer, _)) in &mut self.peers {
             let batch = &mut self.batch;

@@ -32,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) ingest: ingest::Config,
     pub(crate) webrtc: signaling::Config,
     pub(crate) signaling: signaling::channel::Config,
+    pub(crate) turn: signaling::turn::Config,
     pub(crate) detection: ml::Config,
     pub(crate) http: web::HttpConfig,
     pub(crate) tls: web::TlsConfig,
@@ -55,6 +56,7 @@ impl Default for Config {
             ingest: Default::default(),
             webrtc: Default::default(),
             signaling: Default::default(),
+            turn: Default::default(),
             detection: Default::default(),
             http: Default::default(),
             tls: Default::default(),
@@ -285,6 +287,10 @@ impl Config {
         if self.tls.listen == Some(self.listen) && self.listen.port() != 0 {
             let text = "tls.listen is the same as listen: leave it out, and listen itself speaks TLS";
             return error(text.into());
+        }
+        self.turn.check().or_else(error)?;
+        if self.turn.tls.is_some() && self.tls.certificate.is_none() {
+            return error("turn.tls is set, and there is no TLS without tls.certificate and tls.key".into());
         }
         self.aws.check().or_else(error)?;
         self.putmedia.check().or_else(error)?;

@@ -10,6 +10,7 @@ import archive_rows
 import s3_rows
 import signaling_rows
 import storage_rows
+import turn_rows
 from load import ROOT, Farm, Server, Skipped, cpu_seconds, need, rss_bytes
 
 CLIP = "media/derived/cam_av_720p15_gop30_aac.mp4"
@@ -309,6 +310,8 @@ ROWS = {
     "encryption_cost": lambda args: storage_rows.encryption_cost(args, example, row),
     "encryption_rate": lambda args: storage_rows.encryption_rate(args, example, row),
     "store_local_vs_fio": lambda args: storage_rows.store_local_vs_fio(args, example, row),
+    "turn_vs_coturn_1": lambda args: turn_rows.turn_vs_coturn(1)(args, row),
+    "turn_vs_coturn_200": lambda args: turn_rows.turn_vs_coturn(200)(args, row),
     "store_s3_vs_put": lambda args: s3_rows.store_s3_vs_put(args, example, row),
     "read_hour_vs_get": lambda _args: s3_rows.read_hour_vs_get(example, row),
 }

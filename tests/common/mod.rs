@@ -31,11 +31,17 @@ impl Server {
     pub fn start(mut command: Command) -> Server {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let url = line.split_whitespace().find(|w| w.starts_with("http://"));
-        let Some(url) = url else { panic!("no banner, but {line:?} and {:?}", child.wait()) };
-        let url = url.trim_end_matches('/').to_owned();
+        let mut said = String::new();
+        // The port with TLS comes first, if there is one.
+        let url = loop {
+            let url = said.split_whitespace().find(|w| w.starts_with("http://"));
+            if let Some(url) = url {
+                break url.trim_end_matches('/').to_owned();
+            }
+            if out.read_line(&mut said).unwrap() == 0 {
+                panic!("no banner, but {said:?} and {:?}", child.wait());
+            }
+        };
         // Keeps the pipe open and empty.
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
         Server { child, url }

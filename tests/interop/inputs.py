@@ -92,6 +92,7 @@ GOOD = {
     "UpdateSignalingChannel": _channel(CurrentVersion=lambda: _version("channel"), SingleMasterConfiguration={"MessageTtlSeconds": 60}),
     "DeleteSignalingChannel": _channel(CurrentVersion="a1"),
     "GetSignalingChannelEndpoint": _channel(SingleMasterChannelEndpointConfiguration={"Protocols": ["WSS", "HTTPS"], "Role": "MASTER"}),
+    "GetIceServerConfig": _channel(ClientId="viewer-1", Service="TURN", Username="someone"),
     "DescribeMediaStorageConfiguration": _channel(),
     "UpdateMediaStorageConfiguration": _channel(MediaStorageConfiguration=lambda: {"Status": "ENABLED", "StreamARN": stream_arn()}),
     "DescribeMappedResourceConfiguration": _stream(MaxResults=1),

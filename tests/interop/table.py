@@ -8,7 +8,7 @@ from models import FOREIGN, OPERATIONS, path_of, service_of
 
 HERE = Path(__file__).parent
 # Where an operation is shown first of all; then by the name of the file.
-HOMES = ["test_streams.py", "test_stream_settings.py", "test_channels.py", "test_signaling.py", "test_put_media.py", "test_get_media.py", "test_archive.py", "test_sts.py"]
+HOMES = ["test_streams.py", "test_stream_settings.py", "test_channels.py", "test_signaling.py", "test_ice.py", "test_put_media.py", "test_get_media.py", "test_archive.py", "test_sts.py"]
 
 
 def load():

@@ -48,7 +48,7 @@ pub use aws::quotas::Quotas;
 pub use listed::Listed;
 pub use routes::{actions, described as routes};
 pub use serve::{Port, serve};
-pub use tls::{Tls, TlsConfig};
+pub use tls::{Tls, TlsConfig, serve_turn};
 
 /// Bodies of fuzz targets: bytes in, no panic, and what must hold of the result. `./run fuzz` runs them; the tests beside them do too.
 pub mod fuzzing {

@@ -20,6 +20,7 @@ mod error;
 mod fragments;
 mod fragments_body;
 mod get_media;
+mod ice;
 pub(crate) mod json;
 mod names;
 pub(crate) mod paging;
@@ -66,8 +67,15 @@ pub(crate) const BODY_BYTES: usize = 1 << 20;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The operations, by service.
-pub(crate) const ROUTES: &[&[Route]] =
-    &[control::ROUTES, channels::ROUTES, signaling::ROUTES, put_media::ROUTES, get_media::ROUTES, archive::ROUTES];
+pub(crate) const ROUTES: &[&[Route]] = &[
+    control::ROUTES,
+    channels::ROUTES,
+    signaling::ROUTES,
+    ice::ROUTES,
+    put_media::ROUTES,
+    get_media::ROUTES,
+    archive::ROUTES,
+];
 
 /// What the handlers of this surface share.
 pub(crate) struct Surface {

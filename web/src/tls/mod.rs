@@ -9,11 +9,13 @@ mod io;
 mod load;
 #[cfg(test)]
 mod tests;
+mod turn;
 pub(crate) mod x509;
 
 pub(crate) use accept::accept;
 pub(crate) use device::{Ask, Client};
 pub(crate) use io::Io;
+pub use turn::serve_turn;
 
 use load::{Built, Files};
 use serde::{Deserialize, Serialize};
