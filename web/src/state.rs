@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) put_media: Sessions,
     /// Signaling channels that somebody is connected to.
     pub(crate) signaling: Board,
+    /// The TURN server, if there is one: it is told of candidates.
+    pub(crate) turn: Option<signaling::turn::Turn>,
     pub(crate) hls: hls::Shared,
     /// Media on its way to clients.
     pub(crate) sending: Sending,
@@ -60,6 +62,7 @@ impl Shared {
         let invalid = |text| store::Error::new(store::Kind::Invalid, text);
         app.signaling.check().map_err(invalid)?;
         let signaling = Board::new(app.store.clone(), app.signaling.clone());
+        let turn = app.peers.turn().cloned();
         let started_at = app.store.now();
         let sending = Sending::within(app.store.footprint(0).budget.limit_bytes);
         let devices = Devices::open(&app.store, asks).await?;
@@ -70,6 +73,7 @@ impl Shared {
             aws,
             put_media,
             signaling,
+            turn,
             hls: hls::Shared::default(),
             sending,
             viewers: Viewers::default(),

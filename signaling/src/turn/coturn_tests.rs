@@ -156,6 +156,19 @@ impl Plan {
     }
 }
 
+/// Where coturn 4.6 goes other ways than the RFC, with what each says: list, request, here, coturn.
+const OTHERWISE: &[(&str, usize, u16, u16)] = &[
+    // RFC 8656 §7.2: a transport that is known and not served.
+    ("SCTP", 1, 442, 400),
+    // RFC 8656 §7.2: a token that is not known.
+    ("token", 1, 508, 404),
+    // RFC 8656 §5: any other request without an allocation.
+    ("no allocation", 2, 437, 400),
+    ("no allocation", 3, 437, 400),
+    // RFC 8656 §8.2: what was deleted is gone; coturn keeps it for a moment.
+    ("refresh", 4, 437, 0),
+];
+
 /// Class and code of an answer.
 fn said(answer: Option<Vec<u8>>) -> Option<(Class, u16)> {
     let answer = answer?;
@@ -250,7 +263,7 @@ fn answers_are_those_of_coturn() {
         };
         coturn.again();
         let challenge = Plan { unsigned: true, ..Plan::of(method::REFRESH, &[]) };
-        let mut side = |username: String, key, ask: &mut dyn FnMut(&[u8]) -> Option<Vec<u8>>| {
+        let side = |username: String, key, ask: &mut dyn FnMut(&[u8]) -> Option<Vec<u8>>| {
             let mut side = Side { username, key, nonce: Vec::new() };
             let answer = ask(&challenge.bytes(&side, [200; 12])).expect("a challenge");
             side.nonce = Message::parse(&answer).and_then(|m| m.get(attribute::NONCE)).expect("a nonce").to_vec();
@@ -265,7 +278,13 @@ fn answers_are_those_of_coturn() {
             let id = [n as u8 + 1; 12];
             let answers = (said(ours(&plan.bytes(&our_side, id))), said(coturn.ask(&plan.bytes(&their_side, id))));
             compared += 1;
-            if answers.0 != answers.1 {
+            let codes = (answers.0.map(|(_, code)| code), answers.1.map(|(_, code)| code));
+            let otherwise = OTHERWISE.iter().find(|(list, request, ..)| *list == name && *request == n + 1);
+            if let Some((.., here, there)) = otherwise {
+                assert_eq!(codes.0, Some(*here), "{name}, request {}", n + 1);
+                // Another coturn may have come round.
+                assert!([Some(*here), Some(*there)].contains(&codes.1), "{name}, request {}: {:?}", n + 1, codes.1);
+            } else if answers.0 != answers.1 {
                 differ.push(format!("{name}, request {}: here {:?}, coturn {:?}", n + 1, answers.0, answers.1));
             }
         }

@@ -1,9 +1,18 @@
 //! ICE candidates in what peers signal to each other: JSON of a candidate, or a whole description (RFC 8839 §5.1).
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
 /// Candidates of one message that count.
 const MOST: usize = 64;
+
+/// What a message of a channel carries, whose keys may be written in any case.
+pub(crate) fn payload(message: &str) -> Option<String> {
+    let Value::Object(members) = serde_json::from_str(message).ok()? else { return None };
+    let (_, payload) = members.iter().find(|(key, _)| key.eq_ignore_ascii_case("messagePayload"))?;
+    String::from_utf8(STANDARD.decode(payload.as_str()?).ok()?).ok()
+}
 
 /// The UDP addresses of all candidates in a text, whatever is round them.
 pub(crate) fn candidates(text: &str) -> impl Iterator<Item = SocketAddr> + use<'_> {
@@ -31,6 +40,17 @@ mod tests {
         assert_eq!(found(one), ["192.168.1.5:50000"]);
         let sdp = r#"{"type":"offer","sdp":"v=0\r\na=candidate:1 1 UDP 1 10.0.0.7 4000 typ host\r\na=candidate:2 1 tcp 1 10.0.0.7 9 typ host tcptype active\r\na=candidate:3 1 udp 1 fd00::1 4001 typ host\r\n"}"#;
         assert_eq!(found(sdp), ["10.0.0.7:4000", "[fd00::1]:4001"]);
+    }
+
+    #[test]
+    fn the_payload_of_a_message() {
+        let text = r#"{"action":"ICE_CANDIDATE","MessagePayload":"eyJjYW5kaWRhdGUiOiJ4In0=","recipientClientId":"a"}"#;
+        assert_eq!(payload(text).as_deref(), Some(r#"{"candidate":"x"}"#));
+        for text in
+            ["", "[]", "{}", r#"{"messagePayload":1}"#, r#"{"messagePayload":"%"}"#, r#"{"messagePayload":"/w=="}"#]
+        {
+            assert_eq!(payload(text), None, "{text}");
+        }
     }
 
     #[test]

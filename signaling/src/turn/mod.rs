@@ -131,10 +131,11 @@ impl Turn {
         self.0.server.issuer.issue(channel, ends_s)
     }
 
-    /// Somebody sent this in a channel, named by its ARN, to another: an offer, an answer or an ICE candidate, as text. Others of the channel
-    /// may reach the candidates in it by TURN, if they are of a private network. What is open to everybody anyway needs no such word.
-    pub fn heard(&self, channel: &str, text: &str) {
-        let mut found = heard::candidates(text).peekable();
+    /// Somebody sent this message (REFERENCE §5.3) in a channel, which its ARN names: an offer, an answer or an ICE candidate. Others of the
+    /// channel may reach the candidates in it by TURN, if they are of a private network. What is open to everybody anyway needs no such word.
+    pub fn heard(&self, channel: &str, message: &str) {
+        let Some(payload) = heard::payload(message) else { return };
+        let mut found = heard::candidates(&payload).peekable();
         if found.peek().is_some() {
             let mut policy = self.0.server.policy();
             found.for_each(|addr| policy.signalled(channel, addr, Instant::now()));

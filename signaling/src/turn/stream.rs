@@ -160,16 +160,13 @@ impl Connection {
                         return Err(io::ErrorKind::InvalidData.into());
                     }
                 }
-                result = write.write(&self.out[self.sent..self.message_end.unwrap_or(self.out.len())]),
-                    if self.sent < self.out.len() =>
+                // Waited for beside all else: time has to go on for a client that does not read.
+                result = send(&mut write, &self.out[self.sent..self.message_end.unwrap_or(self.out.len())]),
+                    if unflushed || self.sent < self.out.len() =>
                 {
-                    self.wrote(result?);
-                    unflushed = true;
-                }
-                // A branch of its own: time has to go on for a client that does not read.
-                result = write.flush(), if unflushed && self.sent == self.out.len() => {
-                    result?;
-                    unflushed = false;
+                    let bytes = result?;
+                    unflushed = bytes > 0;
+                    self.wrote(bytes);
                 }
                 relay = any(&self.relays) => {
                     let buffers = buffers.get_or_insert_default();
@@ -293,6 +290,17 @@ fn message_bytes(head: &[u8]) -> Option<(bool, usize)> {
 /// Up to a multiple of four.
 fn pad(length: usize) -> usize {
     length.next_multiple_of(4)
+}
+
+/// Sends some of these bytes, says how many; without any, sees to it that those before are on their way. Cancel safe.
+async fn send(write: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<usize> {
+    match bytes {
+        [] => write.flush().await.map(|()| 0),
+        bytes => match write.write(bytes).await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            sent => Ok(sent),
+        },
+    }
 }
 
 /// Waits until one of them may have something; its index.

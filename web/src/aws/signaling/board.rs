@@ -4,6 +4,7 @@
 use super::rights;
 use crate::{
     auth::Caller,
+    aws::arn::Resource,
     shares::{Share, Shares},
     state::Shared,
 };
@@ -58,6 +59,17 @@ pub(super) struct Client {
     pub(super) channel: Channel,
     /// Of the sockets of its access key.
     pub(super) _share: Share<String>,
+}
+
+impl Client {
+    /// Tells TURN of the candidates in what this client sends: the others of the channel may reach them through it.
+    pub(super) fn heard(&self, text: &str) {
+        let shared = &self.caller.shared;
+        if let Some(turn) = &shared.turn {
+            let Channel { name, created_at } = &self.channel;
+            turn.heard(&shared.aws.account.arn(Resource::Channel, name, *created_at).to_string(), text);
+        }
+    }
 }
 
 /// What ends the wait for the answer to an offer.

@@ -68,7 +68,10 @@ async fn talk(io: &mut Io, reader: &mut Reader<'_>, board: &Board, id: SocketId,
             did = reader.next(io) => did?,
         };
         match did {
-            Did::Sent(Event::Text(text)) => board.text(id, &text),
+            Did::Sent(Event::Text(text)) => {
+                client.heard(&text);
+                board.text(id, &text);
+            }
             Did::Sent(Event::Pong) => board.alive(id),
             Did::Sent(Event::Ping(payload)) => {
                 board.alive(id);
