@@ -98,7 +98,7 @@ impl<'a> Opener<'a> {
             getrandom::fill(&mut random).map_err(|_| CAPACITY)?;
             // Not to be guessed, so that nobody sends to a port before its permissions say so.
             let port = config.min_port + u16::try_from(u32::from_le_bytes(random) % ports).unwrap_or_default();
-            if (even && port % 2 != 0) || (above && port >= config.max_port) {
+            if (even && !port.is_multiple_of(2)) || (above && port >= config.max_port) {
                 continue;
             }
             let Some(relay) = open(port) else { continue };

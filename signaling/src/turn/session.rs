@@ -437,8 +437,7 @@ impl Session {
         let (Some(Ok(peer)), Some(data)) = (peer, message.get(attribute::DATA)) else {
             return Outcome::Dropped("malformed");
         };
-        if message.unknown(&[attribute::XOR_PEER_ADDRESS, attribute::DATA, attribute::DONT_FRAGMENT]).first().is_some()
-        {
+        if !message.unknown(&[attribute::XOR_PEER_ADDRESS, attribute::DATA, attribute::DONT_FRAGMENT]).is_empty() {
             return Outcome::Dropped("malformed");
         }
         let Some(allocation) = &mut self.allocation else { return Outcome::Dropped("unbound") };

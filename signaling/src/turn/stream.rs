@@ -170,7 +170,7 @@ impl Connection {
                 }
                 relay = any(&self.relays) => {
                     let buffers = buffers.get_or_insert_default();
-                    self.from_peers(relay, buffers, Instant::now());
+                    self.receive_from(relay, buffers, Instant::now());
                 }
                 _ = tick.tick() => {
                     let now = Instant::now();
@@ -250,7 +250,7 @@ impl Connection {
         Ok(taken)
     }
 
-    fn from_peers(&mut self, relay: io::Result<usize>, buffers: &mut Buffers, now: Instant) {
+    fn receive_from(&mut self, relay: io::Result<usize>, buffers: &mut Buffers, now: Instant) {
         let Some(relay) = relay.ok().and_then(|n| self.relays.get(n)) else { return };
         if let Some(table) = self.session.take_table() {
             self.table = table;

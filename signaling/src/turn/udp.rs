@@ -56,7 +56,7 @@ impl Clients {
         if datagram.first().is_some_and(|first| first & 0xc0 == 0x40) {
             let Some(client) = self.clients.get_mut(&path) else { return meter::dropped("unbound", 1) };
             let outcome = client.session.channel_data(datagram, at);
-            return client.to_peer(outcome, &mut self.runs, at);
+            return client.pass_on(outcome, &mut self.runs, at);
         }
         let now = self.shared.now(at);
         self.answer.clear();
@@ -64,7 +64,7 @@ impl Clients {
         match self.clients.get_mut(&path) {
             Some(client) => {
                 let outcome = client.session.handle(datagram, now, &mut self.answer, &mut opener);
-                client.to_peer(outcome, &mut self.runs, at);
+                client.pass_on(outcome, &mut self.runs, at);
                 if let Some(table) = client.session.take_table() {
                     client.table.send_replace(table);
                 }
@@ -128,7 +128,7 @@ impl Clients {
 }
 
 impl Client {
-    fn to_peer(&mut self, outcome: Outcome<'_>, runs: &mut Runs, now: Instant) {
+    fn pass_on(&mut self, outcome: Outcome<'_>, runs: &mut Runs, now: Instant) {
         match outcome {
             Outcome::Dropped(why) => meter::dropped(why, 1),
             Outcome::Answered => {}
