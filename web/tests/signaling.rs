@@ -7,6 +7,7 @@ mod signing;
 
 use common::{KEY, SECRET, Server, now};
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::BodyExt;
 use media::UnixMillis;
 use serde_json::{Value, json};
 use signaling::channel::Config;
@@ -339,6 +340,30 @@ async fn who_answers_no_ping_is_gone_and_who_does_stays() {
     let took = server.stop().await;
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert!(reading.await.unwrap() >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_that_somebody_came_or_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, arn) = started(folder.path()).await;
+    let request = hyper::Request::get("/v1/events")
+        .header("host", server.address.to_string())
+        .header("authorization", common::basic(KEY, SECRET));
+    let mut events = common::send(server.address, request.body(Default::default()).unwrap()).await.into_body();
+    let mut told = String::new();
+    let mut socket = Some(master(&server, &arn).await);
+    let read = async {
+        while let Some(frame) = events.frame().await {
+            told += std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap();
+            match told.matches("event: presence\ndata: {\"channel\":\"door\"}\n\n").count() {
+                1 => drop(socket.take()),
+                2 => return,
+                _ => {}
+            }
+        }
+    };
+    assert!(timeout(PATIENCE, read).await.is_ok(), "{told}");
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(text("Hello"), [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
         for len in [0, 1, 125, 126, 127, 4095, 4096, 4097, 65_535, 65_536, 70_000] {
             let long = "x".repeat(len);
-            assert_eq!(texts(&sent(0x81, long.as_bytes()), 70_000), [long.clone()]);
+            assert_eq!(texts(&sent(0x81, long.as_bytes()), 70_000), [long.as_str()]);
             assert_eq!(
                 text(&long).len(),
                 len + if len < 126 {
