@@ -301,9 +301,7 @@ impl State {
         if !self.room.is_tight() {
             return;
         }
-        for (peer, _) in self.peers.values_mut() {
-            peer.forget_sent(FEW_SENT);
-        }
+        self.forget_sent(FEW_SENT);
         self.put_off_slowest(SLOW_BYTES);
         while self.room.is_tight()
             && let Some(feed) = self.feeds.values_mut().max_by_key(|feed| feed.cache.bytes())
@@ -311,7 +309,17 @@ impl State {
         {
             feed.cache.clear();
         }
+        if self.room.is_tight() {
+            self.forget_sent(0);
+        }
         self.put_off_slowest(0);
+    }
+
+    /// What was sent to each viewer is let go of but for so many packets.
+    fn forget_sent(&mut self, kept: usize) {
+        for (peer, _) in self.peers.values_mut() {
+            peer.forget_sent(kept);
+        }
     }
 
     /// Those for whom most waits, and more than `most`, go on at the next key frame of their stream, until there is room.
