@@ -458,10 +458,9 @@ pub(super) fn of_start(label: &str, error: object_store::Error) -> Error {
             .iter()
             .any(|says| text.contains(says)) =>
         {
-            Error::of_configuration(format!(
-                "storage {label}: the service refuses the request; is the region right? ({})",
-                one_line(e)
-            ))
+            // Only requests to S3 are signed for a region.
+            let hint = if label.starts_with("s3://") { "; is the region right?" } else { "" };
+            Error::of_configuration(format!("storage {label}: the service refuses the request{hint} ({})", one_line(e)))
         }
         e if text.contains(NO_TRUST) => Error::of_configuration(format!("storage {label}: {}", one_line(e))),
         e => Error::new(Kind::Unavailable, format!("storage {label} cannot be reached ({})", one_line(e))),
