@@ -34,6 +34,17 @@ pub(crate) struct Folder {
     lock: Option<File>,
 }
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is starting has a copy of the descriptor until it runs its program.
+        if let Some(lock) = &self.lock
+            && let Err(error) = lock.unlock()
+        {
+            tracing::debug!(%error, "the data folder's lock goes with its file");
+        }
+    }
+}
+
 impl Folder {
     /// Locks the folder, and makes the store in it if it is new or empty.
     pub(crate) fn open_or_create(root: &Path) -> Result<Folder, Error> {
@@ -91,8 +102,10 @@ impl Folder {
                 format!("{} is no data folder: it has no `format` file", root.display()),
             ));
         }
-        let lock = Some(lock(root)?);
-        Ok(Folder { lock, ..Folder::look_without_segments(root)? })
+        let lock = lock(root)?;
+        let mut folder = Folder::look_without_segments(root)?;
+        folder.lock = Some(lock);
+        Ok(folder)
     }
 
     /// Looks at a folder without locking it, and without its segments.
@@ -234,8 +247,11 @@ mod tests {
         let store = first.store;
         let second = Folder::open_or_create(&root).unwrap_err();
         assert!(second.to_string().contains("in use"), "{second}");
+        // As a child has it that is just being started.
+        let copied = first.lock.as_ref().unwrap().try_clone().unwrap();
         drop(first);
         assert_eq!(Folder::open_or_create(&root).unwrap().store, store);
+        drop(copied);
         assert_eq!(std::fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(std::fs::metadata(root.join("format")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(root.join("segments")).unwrap().permissions().mode() & 0o777, 0o700);
