@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 /// A lost flight is sent again after this, much sooner than RFC 6347's second: the viewer waits for a picture.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(200);
-/// Packets (RFC 3711 §3.3.2 asks for at least 64).
-const REPLAY_WINDOW: usize = 128;
+/// Packets (RFC 3711 §3.3.2 asks for at least 64): so far behind may come what was asked for again.
+const REPLAY_WINDOW: usize = 1024;
 
 /// The certificate and the crypto of this process. Made once; cheap to clone.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 //! which clients find each other.
 //!
 //! What belongs here: offers and answers, ICE-lite, DTLS-SRTP, and one packetisation of each stream for all its viewers.
-//! `sdp`, `ice`, `dtls`, `demux`, `rtp`, `fanout::Packetizer`, `batch` and `peer` do no I/O and are told the time;
+//! `sdp`, `ice`, `dtls`, `demux`, `rtp`, `fanout::Packetizer`, `batch`, `link` and `peer` do no I/O and are told the time;
 //! `task` owns the socket and drives them. What does not: HTTP (see `web`), storage.
 
 mod batch;
@@ -15,6 +15,7 @@ mod fanout;
 #[doc(hidden)]
 pub mod fuzzing;
 mod ice;
+mod link;
 #[cfg(test)]
 mod live_tests;
 mod peer;

@@ -1,12 +1,11 @@
-//! One viewer: ICE-lite, DTLS, SRTP and its RTP stream, put together without I/O.
+//! One viewer: its link and its RTP stream, put together without I/O.
 //!
 //! What belongs here: what a datagram or a moment means for one viewer. Output goes into a `Batch`; `now` is passed in.
 
 use crate::batch::{Batch, Path};
 use crate::demux::Kind;
-use crate::dtls::{Dtls, Keys};
 use crate::fanout::Picture;
-use crate::ice::Lite;
+use crate::link::Link;
 use crate::rtp::{Packet, Sender};
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
@@ -17,16 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// From the answer to the end of the handshake.
-const CONNECT_WITHIN: Duration = Duration::from_secs(15);
-/// Without a check for so long, the viewer is gone (RFC 7675 §5.1 allows at most 30 s; browsers check every 2.5 to 6 s).
-const CONSENT_FOR: Duration = Duration::from_secs(20);
 /// A viewer that has just connected may ask for a key frame after this,
 const FIRST_RESTART_AFTER: Duration = Duration::from_millis(250);
 /// and then every so often.
 const RESTART_AFTER: Duration = Duration::from_secs(3);
-/// Addresses a viewer may check from at a time.
-const MOST_PATHS: usize = 8;
 
 /// Seats of all peers: bounds them.
 pub(crate) struct Seats {
@@ -116,19 +109,16 @@ pub(crate) struct Reaction {
 }
 
 impl Reaction {
-    fn dropped() -> Self {
+    /// Of no use.
+    pub(crate) fn dropped() -> Self {
         Reaction { dropped: true, ..Reaction::default() }
     }
 }
 
 /// What makes a peer.
 pub(crate) struct Parts {
-    /// Its public id.
-    pub(crate) id: String,
-    /// ICE.
-    pub(crate) ice: Lite,
-    /// DTLS.
-    pub(crate) dtls: Dtls,
+    /// How it is reached.
+    pub(crate) link: Link,
     /// Payload type of the video.
     pub(crate) payload_type: u8,
     /// Synchronisation source of the video.
@@ -144,13 +134,7 @@ pub(crate) struct Parts {
 /// One viewer.
 pub(crate) struct Peer {
     parts: Parts,
-    keys: Option<Keys>,
     sender: Sender,
-    path: Option<Path>,
-    /// Addresses that checks came from, oldest first.
-    seen: Vec<SocketAddr>,
-    created: Instant,
-    checked: Instant,
     /// How often it was given the cached pictures, and when last.
     started: Option<(u32, Instant)>,
     scratch: Vec<u8>,
@@ -165,12 +149,7 @@ impl Peer {
         let sender = Sender::new(parts.random, now);
         Peer {
             parts,
-            keys: None,
             sender,
-            path: None,
-            seen: Vec::new(),
-            created: now,
-            checked: now,
             started: None,
             scratch: Vec::new(),
             #[cfg(test)]
@@ -180,17 +159,17 @@ impl Peer {
 
     /// Its public id.
     pub(crate) fn id(&self) -> &str {
-        &self.parts.id
+        self.parts.link.id()
     }
 
     /// Our ICE fragment.
     pub(crate) fn ufrag(&self) -> &str {
-        self.parts.ice.ufrag()
+        self.parts.link.ufrag()
     }
 
     /// Addresses learned so far.
     pub(crate) fn addrs(&self) -> &[SocketAddr] {
-        &self.seen
+        self.parts.link.addrs()
     }
 
     /// Takes a datagram.
@@ -203,59 +182,10 @@ impl Peer {
         out: &mut Batch,
     ) -> Result<Reaction, End> {
         match kind {
-            Kind::Stun => self.handle_check(now, path, datagram, out),
-            Kind::Dtls => self.handle_dtls(now, datagram, out),
+            Kind::Stun => self.parts.link.check(now, path, datagram, out),
+            Kind::Dtls => self.parts.link.record(now, datagram, out),
             Kind::Rtp => Ok(self.handle_rtcp(now, datagram, out)),
         }
-    }
-
-    fn handle_check(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut Batch) -> Result<Reaction, End> {
-        let Some(checked) = self.parts.ice.check(datagram, path.remote) else { return Ok(Reaction::dropped()) };
-        self.checked = now;
-        out.push(path, &checked.response);
-        let mut reaction = Reaction::default();
-        if !self.seen.contains(&path.remote) {
-            if self.seen.len() == MOST_PATHS {
-                let oldest = self.seen.iter().position(|a| self.path.is_none_or(|p| p.remote != *a)).unwrap_or(0);
-                reaction.forgotten = Some(self.seen.remove(oldest));
-            }
-            self.seen.push(path.remote);
-            reaction.learned = Some(path.remote);
-        }
-        // The viewer's handshake may come before its choice of a path; until then the first that worked will do.
-        if self.path.is_none() || (checked.nominated && self.path != Some(path)) {
-            tracing::debug!(peer = self.parts.id, remote = %path.remote, nominated = checked.nominated, "a path");
-            self.path = Some(path);
-        }
-        if checked.nominated {
-            self.parts.dtls.begin(now).map_err(|_| End::Failed("the handshake cannot begin"))?;
-            self.send_dtls(out);
-        }
-        Ok(reaction)
-    }
-
-    fn handle_dtls(&mut self, now: Instant, datagram: &[u8], out: &mut Batch) -> Result<Reaction, End> {
-        let progress = self.parts.dtls.handle_input(now, datagram);
-        self.send_dtls(out);
-        let progress = match progress {
-            Ok(progress) => progress,
-            // Anyone can forge a record from the viewer's address, so it ends nothing. What was no forgery and failed
-            // (a wrong certificate, say) never connects, and the time for that is short.
-            Err(error) => {
-                tracing::debug!(peer = self.parts.id, %error, "a DTLS record was of no use");
-                return Ok(Reaction::dropped());
-            }
-        };
-        if progress.closed {
-            return Err(End::ByViewer);
-        }
-        let ready = self.keys.is_none() && progress.keys.is_some();
-        if let Some(keys) = progress.keys.filter(|_| ready) {
-            let after_ms = now.saturating_duration_since(self.created).as_millis() as u64;
-            tracing::info!(peer = self.parts.id, srtp = keys.profile, after_ms, "a WebRTC viewer is connected");
-            self.keys = Some(keys);
-        }
-        Ok(Reaction { start: ready, ..Reaction::default() })
     }
 
     /// Viewers send no media, so SRTP is not even opened; of RTCP, NACKs and requests for a key frame are answered.
@@ -265,7 +195,7 @@ impl Peer {
     /// too thin, sending everything twice does not help.
     fn handle_rtcp(&mut self, now: Instant, datagram: &[u8], out: &mut Batch) -> Reaction {
         let is_rtcp = datagram.get(1).is_some_and(|pt| (192..=223).contains(pt));
-        let opened = match &mut self.keys {
+        let opened = match self.parts.link.keys() {
             Some(keys) if is_rtcp => keys.remote.decrypt_rtcp(datagram).ok(),
             _ => None,
         };
@@ -304,7 +234,7 @@ impl Peer {
 
     /// Takes a picture of the live edge. Returns how many pictures this viewer misses because it is behind.
     pub(crate) fn picture(&mut self, picture: &Arc<Picture>) -> u64 {
-        if self.keys.is_some() { self.sender.picture(picture) } else { 0 }
+        if self.parts.link.is_connected() { self.sender.picture(picture) } else { 0 }
     }
 
     /// Bytes of the pictures that wait for this viewer.
@@ -338,45 +268,25 @@ impl Peer {
 
     /// To be called a few times a second: lost handshake flights, and the ends that only time brings.
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Batch) -> Result<(), End> {
-        if self.keys.is_none() && now.saturating_duration_since(self.created) > CONNECT_WITHIN {
-            return Err(End::Unanswered);
-        }
-        if now.saturating_duration_since(self.checked) > CONSENT_FOR {
-            return Err(End::Silent);
-        }
-        if let Err(error) = self.parts.dtls.handle_timeout(now) {
-            tracing::debug!(peer = self.parts.id, %error, "the DTLS handshake gave up");
-            return Err(End::Unanswered);
-        }
-        self.send_dtls(out);
-        Ok(())
+        self.parts.link.handle_timeout(now, out)
     }
 
     /// Says goodbye, if the viewer does not know yet.
     pub(crate) fn close(&mut self, now: Instant, out: &mut Batch) {
-        self.parts.dtls.close(now);
-        self.send_dtls(out);
-    }
-
-    fn send_dtls(&mut self, out: &mut Batch) {
-        while let Some(record) = self.parts.dtls.poll_output() {
-            if let Some(path) = self.path {
-                out.push(path, &record);
-            }
-        }
+        self.parts.link.close(now, out);
     }
 
     fn send_packet(&mut self, packet: &Packet, out: &mut Batch) {
-        let (Some(path), Some(keys)) = (self.path, &mut self.keys) else { return };
+        let Some((path, keys)) = self.parts.link.ready() else { return };
         packet.write(self.parts.payload_type, self.parts.ssrc, &mut self.scratch);
         match keys.local.encrypt_rtp(&self.scratch) {
             Ok(sealed) => out.push(path, &sealed),
-            Err(error) => tracing::warn!(peer = self.parts.id, %error, "a packet cannot be sealed"),
+            Err(error) => tracing::warn!(peer = self.parts.link.id(), %error, "a packet cannot be sealed"),
         }
     }
 
     fn send_report(&mut self, now: Instant, out: &mut Batch) {
-        let (Some(path), Some(keys)) = (self.path, &mut self.keys) else { return };
+        let Some((path, keys)) = self.parts.link.ready() else { return };
         let Some(report) = self.sender.poll_report(now) else { return };
         use rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
         let ssrc = self.parts.ssrc;
@@ -394,7 +304,7 @@ impl Peer {
         ];
         match rtcp::packet::marshal(&compound).and_then(|plain| keys.local.encrypt_rtcp(&plain)) {
             Ok(sealed) => out.push(path, &sealed),
-            Err(error) => tracing::warn!(peer = self.parts.id, %error, "a sender report cannot be sealed"),
+            Err(error) => tracing::warn!(peer = self.parts.link.id(), %error, "a sender report cannot be sealed"),
         }
     }
 }

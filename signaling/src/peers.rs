@@ -5,6 +5,7 @@ use crate::demux::PeerKey;
 use crate::dtls::{Dtls, Identity};
 use crate::fanout::{Condition, LIVE_FOR};
 use crate::ice::{Credentials, Lite};
+use crate::link::Link;
 use crate::peer::{Parts, Peer, Seat, Seats};
 use crate::room::Room;
 use crate::sdp::{Local, Offer};
@@ -174,8 +175,8 @@ pub(crate) fn answer(
     let dtls = Dtls::new(identity, offer.active, &offer.fingerprint)
         .map_err(|error| Error::BadOffer(format!("DTLS cannot be set up for it: {error}")))?;
     let ice = Lite::new(ice, &offer.ufrag, identity.crypto.clone());
-    let parts =
-        Parts { id: id.clone(), ice, dtls, payload_type: payload.number, ssrc, cname, random: numbers, _seat: seat };
+    let link = Link::new(id.clone(), ice, dtls, now);
+    let parts = Parts { link, payload_type: payload.number, ssrc, cname, random: numbers, _seat: seat };
     Ok((Peer::new(parts, now), Answer { id, sdp }))
 }
 

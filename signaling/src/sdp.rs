@@ -53,18 +53,18 @@ impl Payload {
 
 /// One `m=` section of an offer.
 #[derive(Clone, Debug, Default)]
-struct Section {
-    kind: String,
-    port: u16,
-    protocol: String,
+pub(crate) struct Section {
+    pub(crate) kind: String,
+    pub(crate) port: u16,
+    pub(crate) protocol: String,
     /// The first of its formats.
-    format: Option<String>,
-    mid: Option<String>,
-    direction: Option<String>,
-    bundle_only: bool,
-    rtcp_mux: bool,
+    pub(crate) format: Option<String>,
+    pub(crate) mid: Option<String>,
+    pub(crate) direction: Option<String>,
+    pub(crate) bundle_only: bool,
+    pub(crate) rtcp_mux: bool,
     transport: Transport,
-    payloads: Vec<Payload>,
+    pub(crate) payloads: Vec<Payload>,
 }
 
 /// Attributes that may stand in a section or before all of them.
@@ -92,9 +92,27 @@ pub(crate) struct Offer {
     pub(crate) active: bool,
 }
 
-impl Offer {
-    /// Reads an offer. The error is a sentence for whoever sent it.
-    pub(crate) fn parse(text: &str) -> Result<Offer, String> {
+/// A session description as it was read, before anything is looked for in it.
+pub(crate) struct Description {
+    /// What stands before all sections.
+    session: Transport,
+    bundle: Vec<String>,
+    pub(crate) sections: Vec<Section>,
+}
+
+/// How the one who sent a description is reached and proven.
+pub(crate) struct Remote {
+    /// ICE fragment.
+    pub(crate) ufrag: String,
+    /// SHA-256 fingerprint of the certificate.
+    pub(crate) fingerprint: String,
+    /// Whether we begin the DTLS handshake.
+    pub(crate) active: bool,
+}
+
+impl Description {
+    /// Reads a description. The error is a sentence for whoever sent it.
+    pub(crate) fn parse(text: &str) -> Result<Description, String> {
         if text.len() > MOST_BYTES {
             return Err(format!("it has {} bytes and may have {MOST_BYTES}", text.len()));
         }
@@ -128,6 +146,38 @@ impl Offer {
                 _ => {}
             }
         }
+        Ok(Description { session, bundle, sections })
+    }
+
+    /// The transport of a section, whose attributes may stand elsewhere.
+    pub(crate) fn remote(&self, section: &Section) -> Result<Remote, String> {
+        let (session, bundle) = (&self.session, &self.bundle);
+        // With BUNDLE, transport attributes may stand in the first section of the group only (RFC 8843 §7.1.3).
+        let tagged = self.sections.iter().find(|s| s.mid.is_some() && s.mid.as_ref() == bundle.first());
+        let places = [Some(&section.transport), tagged.map(|s| &s.transport), Some(session)];
+        let find = |of: fn(&Transport) -> &Option<String>| places.iter().flatten().find_map(|t| of(t).clone());
+        let ufrag = find(|t| &t.ufrag).ok_or("it has no ice-ufrag")?;
+        find(|t| &t.pwd).ok_or("it has no ice-pwd")?;
+        let fingerprint = find(|t| &t.fingerprint).ok_or("it has no sha-256 fingerprint")?;
+        let active = match find(|t| &t.setup).as_deref() {
+            // Where it is ours to say, the other side begins: as the DTLS server we choose AES-GCM, which browsers' own order
+            // puts last, and keys are ready after as many round trips.
+            Some("active" | "actpass") | None => false,
+            Some("passive") => true,
+            Some(other) => return Err(format!("its DTLS role is {other:.20}")),
+        };
+        if ufrag.len() > 256 || fingerprint.len() != 95 {
+            return Err("its ICE fragment or fingerprint has the wrong length".to_owned());
+        }
+        Ok(Remote { ufrag, fingerprint, active })
+    }
+}
+
+impl Offer {
+    /// Reads an offer. The error is a sentence for whoever sent it.
+    pub(crate) fn parse(text: &str) -> Result<Offer, String> {
+        let description = Description::parse(text)?;
+        let sections = &description.sections;
         let wants = |s: &Section| {
             !matches!(s.direction.as_deref(), Some("sendonly" | "inactive")) && (s.port != 0 || s.bundle_only)
         };
@@ -143,23 +193,8 @@ impl Offer {
         if !section.protocol.ends_with("TLS/RTP/SAVPF") || !section.rtcp_mux {
             return Err("its video section is not UDP/TLS/RTP/SAVPF with rtcp-mux".to_owned());
         }
-        // With BUNDLE, transport attributes may stand in the first section of the group only (RFC 8843 §7.1.3).
-        let tagged = sections.iter().find(|s| s.mid.is_some() && s.mid.as_ref() == bundle.first());
-        let places = [Some(&section.transport), tagged.map(|s| &s.transport), Some(&session)];
-        let find = |of: fn(&Transport) -> &Option<String>| places.iter().flatten().find_map(|t| of(t).clone());
-        let ufrag = find(|t| &t.ufrag).ok_or("it has no ice-ufrag")?;
-        find(|t| &t.pwd).ok_or("it has no ice-pwd")?;
-        let fingerprint = find(|t| &t.fingerprint).ok_or("it has no sha-256 fingerprint")?;
-        let active = match find(|t| &t.setup).as_deref() {
-            // Where it is ours to say, the viewer begins: as the DTLS server we choose AES-GCM, which browsers' own order
-            // puts last, and keys are ready after as many round trips.
-            Some("active" | "actpass") | None => false,
-            Some("passive") => true,
-            Some(other) => return Err(format!("its DTLS role is {other:.20}")),
-        };
-        if ufrag.len() > 256 || fingerprint.len() != 95 {
-            return Err("its ICE fragment or fingerprint has the wrong length".to_owned());
-        }
+        let Remote { ufrag, fingerprint, active } = description.remote(section)?;
+        let Description { bundle, sections, .. } = description;
         Ok(Offer { video, ufrag, fingerprint, active, bundle, sections })
     }
 
