@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Clock, Store};
@@ -92,7 +93,8 @@ impl fmt::Display for Page {
 struct Ports {
     /// The one for clients first.
     pages: Vec<Page>,
-    ports: Vec<web::Port>,
+    /// In the same order.
+    listeners: Vec<TcpListener>,
     /// For clients of TURN.
     turn: Connections,
 }
@@ -101,11 +103,11 @@ struct Ports {
 #[derive(Default)]
 struct Connections {
     tcp: Option<TcpListener>,
-    tls: Option<(TcpListener, web::Tls)>,
+    tls: Option<TcpListener>,
 }
 
 impl Connections {
-    async fn open(config: &signaling::turn::Config, tls: Option<web::Tls>) -> Result<Connections, Failure> {
+    async fn open(config: &signaling::turn::Config) -> Result<Connections, Failure> {
         let bind = async |key: &str, address: SocketAddr| {
             let failed = |e| Failure::other(format!("{key}: the address {address} cannot be bound: {e}"));
             TcpListener::bind(address).await.map_err(failed)
@@ -114,48 +116,46 @@ impl Connections {
         if let (Some(address), true) = (config.tcp, config.enabled) {
             open.tcp = Some(bind("turn.tcp", address).await?);
         }
-        if let (Some(address), Some(tls), true) = (config.tls, tls, config.enabled) {
-            open.tls = Some((bind("turn.tls", address).await?, tls));
+        if let (Some(address), true) = (config.tls, config.enabled) {
+            open.tls = Some(bind("turn.tls", address).await?);
         }
         Ok(open)
     }
 
     /// Serves them, and says where.
-    fn serve(self, turn: &signaling::turn::Turn, Stage { stop, tasks }: &Stage) {
+    fn serve(self, tls: Option<&web::Tls>, turn: &signaling::turn::Turn, Stage { stop, tasks }: &Stage) {
         let port = |listener: &TcpListener| listener.local_addr().ok().map(|address| address.port());
-        let (tcp, tls) = (self.tcp.as_ref().and_then(port), self.tls.as_ref().and_then(|(listener, _)| port(listener)));
-        turn.set_ports(tcp, tls);
+        let (tcp_port, tls_port) = (self.tcp.as_ref().and_then(port), self.tls.as_ref().and_then(port));
+        turn.set_ports(tcp_port, tls_port);
         if let Some(listener) = self.tcp {
             tasks.spawn(
                 turn.clone().serve_tcp(listener, stop.clone(), tasks.clone()).instrument(info_span!("turn tcp")),
             );
         }
-        if let Some((listener, tls)) = self.tls {
-            let serve = web::serve_turn(listener, tls, turn.clone(), stop.clone(), tasks.clone());
+        if let (Some(listener), Some(tls)) = (self.tls, tls) {
+            let serve = web::serve_turn(listener, tls.clone(), turn.clone(), stop.clone(), tasks.clone());
             tasks.spawn(serve.instrument(info_span!("turn tls")));
         }
-        info!(tcp, tls, "STUN and TURN ready");
+        info!(tcp = tcp_port, tls = tls_port, "STUN and TURN ready");
     }
 }
 
 impl Ports {
-    /// Reads the certificate, and then binds.
     async fn open(config: &Config) -> Result<Ports, Failure> {
-        let tls = config.tls.load().map_err(Failure::config)?;
-        let turn = Connections::open(&config.turn, tls.clone()).await?;
-        let mut wanted = vec![(config.listen, tls.clone())];
-        if let (Some(address), true) = (config.tls.listen, tls.is_some()) {
-            wanted = vec![(address, tls), (config.listen, None)];
+        let turn = Connections::open(&config.turn).await?;
+        let mut wanted = vec![(config.listen, config.tls.is_on())];
+        if let (Some(address), true) = (config.tls.listen, config.tls.is_on()) {
+            wanted = vec![(address, true), (config.listen, false)];
         }
-        let mut open = Ports { pages: Vec::new(), ports: Vec::new(), turn };
+        let mut open = Ports { pages: Vec::new(), listeners: Vec::new(), turn };
         for (address, tls) in wanted {
             let choose = if config.tls.listen == Some(address) { "in tls.listen" } else { "with --listen" };
             let listener = TcpListener::bind(address).await.map_err(|e| {
                 Failure::other(format!("the HTTP address {address} cannot be bound: {e} (choose another {choose})"))
             })?;
             let address = listener.local_addr().map_err(Failure::other)?;
-            open.pages.push(Page { tls: tls.is_some(), address });
-            open.ports.push(web::Port { listener, tls });
+            open.pages.push(Page { tls, address });
+            open.listeners.push(listener);
         }
         Ok(open)
     }
@@ -165,6 +165,8 @@ impl Ports {
 pub(crate) struct Running {
     /// Where the page is: with TLS first, if there is a port with and one without.
     pub(crate) pages: Vec<Page>,
+    /// The certificate that whoever uses the server is to trust, and its fingerprint, where the server has an authority of its own.
+    pub(crate) authority: Option<(PathBuf, String)>,
     /// Who may sign in.
     pub(crate) credentials: Credentials,
     store: Store,
@@ -180,12 +182,14 @@ impl Running {
     /// Starts everything; on an error nothing is left running.
     pub(crate) async fn start(config: Config, metrics: PrometheusHandle) -> Result<Running, Failure> {
         let environment = credentials::from_environment().map_err(Failure::config)?;
+        // Files that cannot be used end the start before anything is bound or made; the local authority lies in the data folder.
+        let tls = config.tls.load().map_err(Failure::config)?;
         let ports = Ports::open(&config).await?;
 
         let clock: Clock = Arc::new(now);
         let store = Store::open(config.store.clone(), clock).await.map_err(Failure::of_store)?;
         info!(data = %config.data.display(), "store open");
-        match Self::start_on(&store, ports, config, metrics, environment).await {
+        match Self::start_on(&store, ports, tls, config, metrics, environment).await {
             Ok(running) => Ok(running),
             Err(failure) => {
                 let _ = store.stop().await;
@@ -197,18 +201,37 @@ impl Running {
     async fn start_on(
         store: &Store,
         ports: Ports,
+        tls: Option<web::Tls>,
         config: Config,
         metrics: PrometheusHandle,
         environment: Option<web::Root>,
     ) -> Result<Running, Failure> {
+        let tls = match tls {
+            None => config.tls.open_local(&config.data, &config.own_names()).map_err(Failure::config)?,
+            of_files => of_files,
+        };
         let credentials = credentials::resolve(store, environment).await.map_err(Failure::other)?;
         apply(store, &config).await.map_err(Failure::other)?;
         let (surface, sources, viewers, watches) = Default::default();
         let reading =
             Batching::start("cameras").map_err(|e| Failure::other(format!("threads cannot be started: {e}")))?;
-        let Ports { pages, ports, turn: connections } = ports;
+        let Ports { pages, listeners, turn: connections } = ports;
         let http = pages[0].address;
-        let running = Running { pages, credentials, store: store.clone(), surface, sources, viewers, watches, reading };
+        let authority = tls.as_ref().and_then(web::Tls::authority_file);
+        let with_tls = |page: &Page| tls.clone().filter(|_| page.tls);
+        let ports =
+            pages.iter().zip(listeners).map(|(page, listener)| web::Port { listener, tls: with_tls(page) }).collect();
+        let running = Running {
+            pages,
+            authority,
+            credentials,
+            store: store.clone(),
+            surface,
+            sources,
+            viewers,
+            watches,
+            reading,
+        };
 
         let mut webrtc = config.webrtc.clone();
         webrtc.turn = config.turn.clone();
@@ -219,7 +242,7 @@ impl Running {
             .map_err(|e| Failure::other(format!("the WebRTC address {media} (UDP) cannot be bound: {e}")))?;
         info!(address = %peers.local_addr(), "WebRTC ready");
         if let Some(turn) = peers.turn() {
-            connections.serve(turn, &running.viewers);
+            connections.serve(tls.as_ref(), turn, &running.viewers);
         }
 
         let Stage { stop, tasks } = &running.sources;

@@ -61,6 +61,10 @@ fn print_banner(running: &Running) {
         println!("Vidicon {} is ready: {page}", env!("CARGO_PKG_VERSION"));
     }
     pages.for_each(|page| println!("  without TLS        {page}"));
+    if let Some((file, fingerprint)) = &running.authority {
+        println!("  to be trusted      {} (also at /ca.pem)", file.display());
+        println!("  its SHA-256        {fingerprint}");
+    }
     let root = &running.credentials.root;
     if running.credentials.made_now {
         println!("  access key id      {}", root.access_key_id);

@@ -227,10 +227,17 @@ pub(crate) fn load(options: &ServeOptions) -> Result<Config, ConfigError> {
 impl Config {
     /// The scheme and address of the port that is for clients: the one with TLS, if there is one.
     pub(crate) fn for_clients(&self) -> (&'static str, SocketAddr) {
-        match self.tls.certificate {
-            Some(_) => ("https", self.tls.listen.unwrap_or(self.listen)),
-            None => ("http", self.listen),
+        match self.tls.is_on() {
+            true => ("https", self.tls.listen.unwrap_or(self.listen)),
+            false => ("http", self.listen),
         }
+    }
+
+    /// Names and addresses that clients are told to reach this server at.
+    pub(crate) fn own_names(&self) -> Vec<String> {
+        let url = self.http.public_host();
+        let advertised = self.webrtc.advertise.iter().map(ToString::to_string);
+        url.into_iter().chain(self.turn.host.clone()).chain(advertised).collect()
     }
 
     fn validate(&self, file: &Path) -> Result<(), ConfigError> {
@@ -289,8 +296,10 @@ impl Config {
             return error(text.into());
         }
         self.turn.check().or_else(error)?;
-        if self.turn.tls.is_some() && self.tls.certificate.is_none() {
-            return error("turn.tls is set, and there is no TLS without tls.certificate and tls.key".into());
+        if self.turn.tls.is_some() && !self.tls.is_on() {
+            return error(
+                "turn.tls is set, and there is no TLS without tls.certificate and tls.key, or tls.local".into(),
+            );
         }
         self.aws.check().or_else(error)?;
         self.putmedia.check().or_else(error)?;

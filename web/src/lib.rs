@@ -35,6 +35,7 @@ mod state;
 mod streams;
 mod targets;
 mod tls;
+mod trust;
 mod whep;
 
 use ingest::Cameras;

@@ -28,9 +28,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn open() -> Self {
+    /// With `trust`, a link to the certificate of this server's own authority.
+    pub(crate) fn open(trust: bool) -> Self {
         let built = Dist::get("sign-in.html").and_then(|file| String::from_utf8(file.data.into_owned()).ok());
         let sign_in = built.unwrap_or_else(|| include_str!("sign-in.html").to_owned());
+        let link = "<p>Does this device not trust the server yet? Install <a href=\"/ca.pem\" download>the certificate of its authority</a>.</p>";
+        let sign_in = sign_in.replace("<!--trust-->", if trust { link } else { "" });
         // Its own styles are the only inline text allowed, each by its hash.
         let hashes: String = styles(&sign_in)
             .map(|style| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(style.as_bytes()))))
@@ -161,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_sign_in_page_allows_its_own_style_and_shows_messages_as_text() {
-        let page = Page::open();
+        let page = Page::open(false);
         let response = sign_in(&page, StatusCode::UNAUTHORIZED, None, Some("<script>alert(1)</script> & so on"));
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         let csp = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
@@ -169,6 +172,12 @@ mod tests {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let html = std::str::from_utf8(&body).unwrap();
         assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; so on"));
+        assert!(!html.contains("ca.pem"), "there is no authority of its own");
+        let trusted = Page::open(true);
+        assert!(
+            trusted.sign_in.contains("<a href=\"/ca.pem\" download>"),
+            "both the built page and the plain one have the place"
+        );
         for style in styles(html) {
             assert!(csp.contains(&STANDARD.encode(Sha256::digest(style))), "each style is allowed");
         }

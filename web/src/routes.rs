@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     events, health, hls, holds, page, rules,
     state::Shared,
-    streams, targets, whep,
+    streams, targets, trust, whep,
 };
 use axum::{
     Router,
@@ -81,6 +81,7 @@ const PLAY: Action = Action::play("kinesisvideo:GetHLSStreamingSessionURL");
 const ROUTES: &[Route] = &[
     route(Method::GET, "/healthz", Action::PUBLIC, || get(health::live)),
     route(Method::GET, "/readyz", Action::PUBLIC, || get(health::ready)),
+    route(Method::GET, "/ca.pem", Action::PUBLIC, || get(trust::authority)),
     route(Method::GET, "/metrics", Action::named("vidicon:ReadMetrics"), || get(health::metrics)),
     route(Method::POST, "/v1/session", Action::PUBLIC, || post(session::sign_in)),
     route(Method::GET, "/v1/session", Action::PAGE, || get(session::who)),
@@ -281,7 +282,7 @@ mod tests {
         let all: HashSet<_> = described().collect();
         assert_eq!(all.len(), table().count());
         let open: Vec<_> = table().filter(|r| r.action.is_public()).map(|r| (r.method.as_str(), r.path)).collect();
-        assert_eq!(open, [("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/session")]);
+        assert_eq!(open, [("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/ca.pem"), ("POST", "/v1/session")]);
         assert!(is_public(&Method::HEAD, "/healthz") && !is_public(&Method::GET, "/v1/session"));
         assert!(!is_public(&Method::GET, "/healthz/") && !is_public(&Method::GET, "/%68ealthz"));
     }

@@ -101,8 +101,8 @@ pub struct Port {
 /// When the store cannot be read, or a listener has no address.
 pub async fn serve(app: App, ports: Vec<Port>, stop: CancellationToken, tasks: &TaskTracker) -> io::Result<()> {
     let metrics = app.metrics.clone();
-    let asks = ports.iter().filter_map(|port| port.tls.as_ref()).map(Tls::ask).collect();
-    let shared = Shared::open(app, asks, stop.clone(), tasks.clone()).await.map_err(io::Error::other)?;
+    let with_tls = ports.iter().filter_map(|port| port.tls.clone()).collect();
+    let shared = Shared::open(app, with_tls, stop.clone(), tasks.clone()).await.map_err(io::Error::other)?;
     let router = routes::router(shared.clone());
     let (room, slots) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Slots::default()));
     for Port { listener, tls } in ports {

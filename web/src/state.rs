@@ -7,7 +7,7 @@ use crate::{
     body::Sending,
     hls,
     page::Page,
-    tls::Ask,
+    tls::Tls,
     whep::Viewers,
 };
 use media::UnixMillis;
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// WebRTC peers by session.
     pub(crate) viewers: Viewers,
     pub(crate) page: Page,
+    /// The certificate of this server's own authority in PEM, where it has one.
+    pub(crate) authority: Option<String>,
     /// One permit: changes that look before they write go one after another.
     pub(crate) edits: Semaphore,
     /// A permit for each open event stream.
@@ -52,7 +54,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) async fn open(
         app: App,
-        asks: Vec<Ask>,
+        tls: Vec<Tls>,
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>, store::Error> {
@@ -65,7 +67,8 @@ impl Shared {
         let turn = app.peers.turn().cloned();
         let started_at = app.store.now();
         let sending = Sending::within(app.store.footprint(0).budget.limit_bytes);
-        let devices = Devices::open(&app.store, asks).await?;
+        let authority = tls.iter().find_map(Tls::authority);
+        let devices = Devices::open(&app.store, tls.iter().map(Tls::ask).collect()).await?;
         Ok(Arc::new(Shared {
             devices,
             door: Door::new(app),
@@ -77,7 +80,8 @@ impl Shared {
             hls: hls::Shared::default(),
             sending,
             viewers: Viewers::default(),
-            page: Page::open(),
+            page: Page::open(authority.is_some()),
+            authority,
             edits: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(MOST_EVENT_STREAMS)),
             probes: Semaphore::new(MOST_PROBES),

@@ -63,6 +63,16 @@ impl HttpConfig {
         self.base().map(drop)
     }
 
+    /// The host of the public URL: a name, or an address without brackets.
+    pub fn public_host(&self) -> Option<String> {
+        let host = self.base().ok()??.host()?.to_owned();
+        Some(match host {
+            url::Host::Domain(name) => name,
+            url::Host::Ipv4(address) => address.to_string(),
+            url::Host::Ipv6(address) => address.to_string(),
+        })
+    }
+
     /// The public URL as clients append paths to it: without a slash at the end.
     pub(crate) fn base(&self) -> Result<Option<Url>, String> {
         let Some(text) = &self.public_url else { return Ok(None) };

@@ -4,9 +4,11 @@
 //! ([`device`]) and the connection that comes of it ([`io`]). What does not: what is asked on it. ADR 0009 has the reasons.
 
 mod accept;
+mod authority;
 mod device;
 mod io;
 mod load;
+mod local;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -18,10 +20,11 @@ pub(crate) use io::Io;
 pub use turn::serve_turn;
 
 use load::{Built, Files};
+use local::Local;
 use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
@@ -39,6 +42,10 @@ pub struct TlsConfig {
     pub certificate: Option<PathBuf>,
     /// PEM file of the certificate's key: PKCS #8, PKCS #1 or SEC1, not encrypted.
     pub key: Option<PathBuf>,
+    /// Whether the server makes an authority of its own in the data folder, and shows a certificate of that.
+    pub local: bool,
+    /// Names and addresses that a certificate of the local authority is for, beside the machine's own.
+    pub names: Vec<String>,
     /// PEM file of the authorities whose certificates devices may have: see `docs/operations.md`, "Devices with certificates".
     pub device_ca: Option<PathBuf>,
     /// The port that speaks TLS, beside `listen`, which then goes on without. Else `listen` itself speaks TLS.
@@ -51,18 +58,38 @@ impl TlsConfig {
     /// # Errors
     /// A line that names the key.
     pub fn check(&self) -> Result<(), String> {
-        let TlsConfig { certificate, key, device_ca, listen } = self;
+        let TlsConfig { certificate, key, local, names, device_ca, listen } = self;
+        if *local && (certificate.is_some() || key.is_some()) {
+            return Err(
+                "tls.local makes a certificate, and tls.certificate or tls.key names one: leave one of them out".into(),
+            );
+        }
+        if !names.is_empty() && !local {
+            return Err(
+                "tls.names is for certificates of tls.local, which is off: a certificate of a file has its own names"
+                    .into(),
+            );
+        }
+        if names.len() > MOST_NAMES {
+            return Err(format!("tls.names has {} names, it may have {MOST_NAMES}", names.len()));
+        }
+        if let Some(name) = names.iter().find(|name| !local::is_name(name)) {
+            return Err(format!("tls.names: {name:?} is no DNS name in lower case and no address"));
+        }
+        let without = "there is no TLS without tls.certificate and tls.key, or tls.local";
         match (certificate, key) {
             (Some(_), None) => Err("tls.certificate is set and tls.key is not: both are needed".into()),
             (None, Some(_)) => Err("tls.key is set and tls.certificate is not: both are needed".into()),
-            (None, None) if listen.is_some() => {
-                Err("tls.listen is set, and there is no TLS without tls.certificate and tls.key".into())
-            }
-            (None, None) if device_ca.is_some() => {
-                Err("tls.device_ca is set, and there is no TLS without tls.certificate and tls.key".into())
-            }
+            (None, None) if *local => Ok(()),
+            (None, None) if listen.is_some() => Err(format!("tls.listen is set, and {without}")),
+            (None, None) if device_ca.is_some() => Err(format!("tls.device_ca is set, and {without}")),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a port speaks TLS.
+    pub fn is_on(&self) -> bool {
+        self.local || self.certificate.is_some()
     }
 
     /// Reads the files; `None` where none are named.
@@ -72,9 +99,26 @@ impl TlsConfig {
     pub fn load(&self) -> Result<Option<Tls>, String> {
         let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else { return Ok(None) };
         let device_ca = self.device_ca.clone();
-        Tls::open(Files { certificate: certificate.clone(), key: key.clone(), device_ca }).map(Some)
+        Tls::open(Files { certificate: certificate.clone(), key: key.clone(), device_ca }, None).map(Some)
+    }
+
+    /// Opens the local authority in the data folder, or makes it, with a certificate for `names` beside those that are configured; `None`
+    /// where `local` is off. Names that no certificate can have are passed over.
+    ///
+    /// # Errors
+    /// A line that names the file and what is wrong with it.
+    pub fn open_local(&self, data: &Path, names: &[String]) -> Result<Option<Tls>, String> {
+        if !self.local {
+            return Ok(None);
+        }
+        let also = names.iter().map(|name| name.to_ascii_lowercase()).filter(|name| local::is_name(name));
+        let local = Local::open(data, self.names.iter().cloned().chain(also).collect())?;
+        Tls::open(local.files(self.device_ca.clone()), Some(local)).map(Some)
     }
 }
+
+/// The most names that may be configured.
+const MOST_NAMES: usize = 50;
 
 /// What a port shows to its clients, now. Clones are the same.
 #[derive(Clone)]
@@ -82,18 +126,38 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     files: Files,
+    /// Who issues what is in the files, if that is this server.
+    local: Option<Local>,
     current: RwLock<Built>,
     ask: Ask,
     /// What the files held when they were tried last, whether that was of use or not.
     tried: Mutex<load::Digest>,
+    /// Why the local authority issued nothing, as the log has it.
+    told: Mutex<String>,
 }
 
 impl Tls {
-    fn open(files: Files) -> Result<Self, String> {
+    fn open(files: Files, local: Option<Local>) -> Result<Self, String> {
         let held = files.read();
         let ask = Ask::default();
         let current = RwLock::new(built(&files, &held, &ask)?);
-        Ok(Tls(Arc::new(Inner { tried: Mutex::new(held.digest()), files, current, ask })))
+        Ok(Tls(Arc::new(Inner {
+            tried: Mutex::new(held.digest()),
+            files,
+            local,
+            current,
+            ask,
+            told: Mutex::default(),
+        })))
+    }
+
+    /// The certificate of the local authority in PEM, for those who are to trust this server; `None` where certificates come from elsewhere.
+    pub(crate) fn authority(&self) -> Option<String> {
+        self.0.local.as_ref().map(|local| local.certificate().to_owned())
+    }
+    /// Where that lies, and its SHA-256 fingerprint.
+    pub fn authority_file(&self) -> Option<(PathBuf, String)> {
+        self.0.local.as_ref().map(|local| (local.certificate_path(), local.fingerprint()))
     }
 
     /// What new connections get.
@@ -112,6 +176,13 @@ impl Tls {
     /// Takes up what the files hold now, if that is something else and of use; else all stays as it is, and the log says once why.
     /// Blocks on files.
     fn reload(&self) {
+        if let Some(Err(why)) = self.0.local.as_ref().map(Local::refresh) {
+            let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if *told != why {
+                tracing::error!("the TLS certificate stays the old one: {why}");
+                *told = why;
+            }
+        }
         let held = self.0.files.read();
         let digest = held.digest();
         let mut tried = self.0.tried.lock().unwrap_or_else(PoisonError::into_inner);

@@ -81,7 +81,22 @@ fn half_a_table_is_refused() {
     let listen = Some("127.0.0.1:1".parse().unwrap());
     assert!(check(TlsConfig { listen, ..Default::default() }).contains("tls.listen"));
     assert!(check(TlsConfig { device_ca: path(), ..Default::default() }).contains("tls.device_ca"));
-    assert_eq!(check(TlsConfig { certificate: path(), key: path(), device_ca: path(), listen }), "");
+    assert_eq!(
+        check(TlsConfig { certificate: path(), key: path(), device_ca: path(), listen, ..Default::default() }),
+        ""
+    );
+    let local = |tls: TlsConfig| check(TlsConfig { local: true, ..tls });
+    assert_eq!(
+        local(TlsConfig { names: vec!["nvr.local".into()], listen, device_ca: path(), ..Default::default() }),
+        ""
+    );
+    assert!(
+        local(TlsConfig { certificate: path(), key: path(), ..Default::default() }).contains("leave one of them out")
+    );
+    assert!(check(TlsConfig { names: vec!["a".into()], ..Default::default() }).contains("tls.local, which is off"));
+    let why = local(TlsConfig { names: vec!["a".into(), "No Name".into()], ..Default::default() });
+    assert!(why.starts_with("tls.names: \"No Name\""), "{why}");
+    assert!(local(TlsConfig { names: vec!["a".into(); 51], ..Default::default() }).contains("has 51 names"));
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let mut ports = vec![web::Port { listener, tls: None }];
         let mut tls_address = None;
-        if let Some(tls) = tls.load().unwrap() {
+        if let Some(tls) = tls.load().unwrap().or_else(|| tls.open_local(data, &[]).unwrap()) {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tls_address = Some(listener.local_addr().unwrap());
             ports.push(web::Port { listener, tls: Some(tls) });
