@@ -56,7 +56,7 @@ fn curl(ca: &Path, port: u16, url: &str) -> Option<Result<Vec<u8>, String>> {
         Ok(output) if output.status.success() => Some(Ok(output.stdout)),
         Ok(output) => Some(Err(String::from_utf8_lossy(&output.stderr).into_owned())),
         Err(_) => {
-            println!("skipped: curl is not here");
+            eprintln!("skipped: curl is not here");
             None
         }
     }

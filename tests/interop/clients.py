@@ -39,7 +39,7 @@ NULL = {"MediaType", "DeviceName"}
 _session = boto3.Session()
 
 
-def client(service="kinesisvideo", at=None, key=KEY, secret=SECRET, token=None, region=REGION, checked=True, **config):
+def client(service="kinesisvideo", at=None, key=KEY, secret=SECRET, token=None, region=REGION, **config):
     """A client of a server (the shared one by default). `config` goes to botocore's Config."""
     made = _session.client(
         service,
@@ -51,8 +51,7 @@ def client(service="kinesisvideo", at=None, key=KEY, secret=SECRET, token=None, 
         config=Config(**config) if config else None,
         verify=(at or server()).ca,
     )
-    if checked:
-        made.meta.events.register("before-parse", _check)
+    made.meta.events.register("before-parse", _check)
     return made
 
 

@@ -201,6 +201,10 @@ describe('AWS SDK for JavaScript v3', { skip: missing }, () => {
     if (SERVED.has('SendAlexaOfferToMaster')) {
       await refused('ResourceNotFoundException', 'SendAlexaOfferToMaster', { ChannelARN, SenderClientId: 'js', MessagePayload: 'b2ZmZXI=' });
     }
+    if (SERVED.has('GetIceServerConfig')) {
+      const { IceServerList } = await call('GetIceServerConfig', { ChannelARN, ClientId: 'js', Service: 'TURN' });
+      assert.ok(IceServerList.length > 0 && IceServerList.every((one) => one.Uris.every((uri) => /^turns?:/.test(uri)) && one.Ttl >= 30));
+    }
     const { StreamARN } = await call('CreateStream', { StreamName: 'js-of-channel', DataRetentionInHours: 1 });
     await call('UpdateMediaStorageConfiguration', { ChannelARN, MediaStorageConfiguration: { Status: 'ENABLED', StreamARN } });
     assert.deepEqual((await call('DescribeMappedResourceConfiguration', { StreamARN })).MappedResourceConfigurationList.map((m) => m.ARN), [ChannelARN]);

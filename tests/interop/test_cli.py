@@ -146,6 +146,10 @@ class Cli(unittest.TestCase):
         with self.subTest("an offer"):
             self.needs("SendAlexaOfferToMaster")
             self.fails("ResourceNotFoundException", "SendAlexaOfferToMaster", channel_arn=arn, sender_client_id="cli", message_payload="b2ZmZXI=")
+        with self.subTest("TURN"):
+            self.needs("GetIceServerConfig")
+            servers = aws("GetIceServerConfig", channel_arn=arn, client_id="cli", service="TURN")["IceServerList"]
+            self.assertTrue(servers and all(uri.startswith("turn") for one in servers for uri in one["Uris"]), servers)
         with self.subTest("storage"):
             self.needs("CreateStream", "UpdateMediaStorageConfiguration", "DescribeMediaStorageConfiguration", "DescribeMappedResourceConfiguration")
             stream = aws("CreateStream", stream_name="cli.of-channel", data_retention_in_hours="1")["StreamARN"]

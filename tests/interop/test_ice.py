@@ -54,7 +54,7 @@ class Ice(Case):
     @shows("GetIceServerConfig", error="InvalidArgumentException", needs=MADE)
     def test_of_wrong_members(self):
         arn = self.made()
-        self.signaling = client("kinesis-video-signaling", checked=False)
+        self.signaling = client("kinesis-video-signaling", parameter_validation=False)
         for wrong in ({"ClientId": "a b"}, {"ClientId": ""}, {"Username": "x" * 257}, {"Service": "STUN"}):
             self.refused("InvalidArgumentException", self.servers, arn, **wrong)
         self.refused("InvalidArgumentException", self.servers, "arn:aws:kinesisvideo:us-east-1:1:stream/a/1")

@@ -17,6 +17,8 @@ NEVER = {
     ("PutMedia", "ClientLimitExceededException"): "the rate of its calls is not limited: reconnecting is never held up (REFERENCE §9.4, 7)",
     ("GetMedia", "ConnectionLimitExceededException"): "any number may watch a stream",
     ("AssumeRole", "ExpiredTokenException"): "it is about web identity tokens; credentials that have expired give ExpiredToken",
+    ("GetIceServerConfig", "InvalidClientException"): "a client is only a name; one that is none is InvalidArgumentException",
+    ("GetIceServerConfig", "SessionExpiredException"): "a session does not end by itself; when its credentials do, they are refused",
     "NotAuthorizedException": "what a policy does not allow is AccessDeniedException with 403 at every operation (REFERENCE §1.1)",
     "InvalidEndpointException": "one endpoint serves everything",
     "InvalidDeviceException": "a device is only a name",
