@@ -17,6 +17,7 @@ mod budget;
 mod catalog;
 pub mod check;
 mod commit;
+mod config;
 mod coverage;
 mod crypt;
 mod deletion;
@@ -33,6 +34,7 @@ pub mod footprint;
 pub mod holds;
 mod memory;
 pub mod notifications;
+mod opening;
 mod order;
 pub mod outbound;
 #[cfg(test)]
@@ -69,6 +71,7 @@ mod weeks_tests;
 mod writer;
 
 pub use budget::BudgetFigures;
+pub use config::Config;
 pub use crypt::admin as encryption;
 pub use crypt::config::{
     Encryption, EncryptionConfig, KEY_VARIABLE, PREVIOUS_KEY_VARIABLE, from_file as master_key_from_file,
@@ -86,7 +89,7 @@ pub use segments::objects::config::StorageConfig;
 #[doc(hidden)]
 pub use segments::objects::faulty;
 pub use segments::record::{FormatError, fuzz as fuzz_record};
-pub use store_impl::{Clock, Config, Notice, Store};
+pub use store_impl::{Clock, Notice, Store};
 pub use stream::{
     Cursor, Deleted, Durable, ListQuery, Offer, Position, Range, Span, Start, Stream, StreamInfo, StreamStats, TimeBy,
 };

@@ -114,7 +114,8 @@ const DELIVERY: &str =
     "SELECT id, alert, target, state, attempts, created_at, next_at, last_error, kind FROM deliveries";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
-    let (of, to, state, kind): (String, String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(8)?);
+    let (of, to): (String, String) = (row.get("alert")?, row.get("target")?);
+    let (state, kind): (String, String) = (row.get("state")?, row.get("kind")?);
     let to =
         Destination::of_text(to).map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(e)))?;
     let of = match kind.as_str() {
@@ -129,14 +130,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         _ => return Err(rusqlite::Error::InvalidColumnType(3, "state".to_owned(), Type::Text)),
     };
     Ok(Delivery {
-        id: row.get(0)?,
+        id: row.get("id")?,
         of,
         to,
         state,
-        attempts: row.get(4)?,
-        created_at: UnixMillis(row.get(5)?),
-        next_at: UnixMillis(row.get(6)?),
-        last_error: row.get(7)?,
+        attempts: row.get("attempts")?,
+        created_at: UnixMillis(row.get("created_at")?),
+        next_at: UnixMillis(row.get("next_at")?),
+        last_error: row.get("last_error")?,
     })
 }
 

@@ -66,16 +66,16 @@ pub(crate) fn insert(c: &mut Connection, stream: u64, detections: &[Detection]) 
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Detection> {
-    let number: String = row.get(1)?;
+    let number: String = row.get("number")?;
     let fragment: FragmentNumber =
         number.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(e)))?;
     Ok(Detection {
-        time: UnixMillis(row.get(0)?),
+        time: UnixMillis(row.get("time")?),
         fragment,
-        offset_ms: row.get(2)?,
-        class: row.get(3)?,
-        score: row.get(4)?,
-        bounds: [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?],
+        offset_ms: row.get("offset_ms")?,
+        class: row.get("class")?,
+        score: row.get("score")?,
+        bounds: [row.get("x0")?, row.get("y0")?, row.get("x1")?, row.get("y1")?],
     })
 }
 

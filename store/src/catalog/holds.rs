@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Hold> {
     Ok(Hold {
-        name: row.get(0)?,
-        from: UnixMillis(row.get(1)?),
-        to: UnixMillis(row.get(2)?),
-        reason: row.get(3)?,
-        placed_by: row.get(4)?,
-        placed_at: UnixMillis(row.get(5)?),
+        name: row.get("name")?,
+        from: UnixMillis(row.get("from_ms")?),
+        to: UnixMillis(row.get("to_ms")?),
+        reason: row.get("reason")?,
+        placed_by: row.get("placed_by")?,
+        placed_at: UnixMillis(row.get("placed_at")?),
     })
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn of(c: &Connection, stream: u64) -> Result<Vec<Hold>, Error> {
 pub(crate) fn all(c: &Connection) -> Result<BTreeMap<u64, Vec<Hold>>, Error> {
     let mut statement = c.prepare(&format!("SELECT {COLUMNS}, stream FROM holds ORDER BY stream, name")).map_err(db)?;
     let mut all = BTreeMap::<u64, Vec<Hold>>::new();
-    for row in statement.query_map([], |r| Ok((r.get(6)?, read(r)?))).map_err(db)? {
+    for row in statement.query_map([], |r| Ok((r.get("stream")?, read(r)?))).map_err(db)? {
         let (stream, hold) = row.map_err(db)?;
         all.entry(stream).or_default().push(hold);
     }

@@ -36,12 +36,18 @@ pub(crate) const RECORD_BYTES: &str =
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
     let state = SegmentState {
-        created_at: UnixMillis(row.get(1)?),
-        end: row.get(2)?,
-        closed: row.get(3)?,
-        deletions: row.get(4)?,
+        created_at: UnixMillis(row.get("created_at")?),
+        end: row.get("ends")?,
+        closed: row.get("closed")?,
+        deletions: row.get("deletions")?,
     };
-    Ok(SegmentRow { id: row.get(0)?, generation: row.get(7)?, state, rows: row.get(5)?, live_bytes: row.get(6)? })
+    Ok(SegmentRow {
+        id: row.get("id")?,
+        generation: row.get("generation")?,
+        state,
+        rows: row.get("rows")?,
+        live_bytes: row.get("live_bytes")?,
+    })
 }
 
 impl SegmentRow {

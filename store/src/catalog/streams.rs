@@ -25,18 +25,23 @@ pub(crate) struct StreamRow {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<StreamRow> {
-    let name: String = row.get(1)?;
+    let name: String = row.get("name")?;
     let name = name
         .parse()
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(e)))?;
     Ok(StreamRow {
-        info: StreamInfo { id: row.get(0)?, name, retention_hours: row.get(2)?, created_at: UnixMillis(row.get(3)?) },
-        counter_limit: row.get(4)?,
-        bytes: row.get(5)?,
+        info: StreamInfo {
+            id: row.get("id")?,
+            name,
+            retention_hours: row.get("retention_hours")?,
+            created_at: UnixMillis(row.get("created_at")?),
+        },
+        counter_limit: row.get("counter_limit")?,
+        bytes: row.get("bytes")?,
         quota: StreamQuota {
-            quota_bytes: row.get(6)?,
-            at_quota: row.get::<_, Option<String>>(7)?.and_then(|name| AtQuota::of_name(&name)),
-            guaranteed_bytes: row.get(8)?,
+            quota_bytes: row.get("quota_bytes")?,
+            at_quota: row.get::<_, Option<String>>("at_quota")?.and_then(|name| AtQuota::of_name(&name)),
+            guaranteed_bytes: row.get("guaranteed_bytes")?,
         },
     })
 }

@@ -112,7 +112,9 @@ impl Old {
         let mut statement =
             self.c.prepare("SELECT id, name, retention_hours, created_at, counter_limit FROM streams").map_err(db)?;
         let rows = statement.query_map([], |r| {
-            Ok((r.get::<_, u64>(0)?, r.get::<_, String>(1)?, r.get(2)?, UnixMillis(r.get(3)?), r.get::<_, u64>(4)?))
+            let (id, name): (u64, String) = (r.get("id")?, r.get("name")?);
+            let (created_at, counter_limit) = (UnixMillis(r.get("created_at")?), r.get::<_, u64>("counter_limit")?);
+            Ok((id, name, r.get("retention_hours")?, created_at, counter_limit))
         });
         let old = rows.map_err(db)?.collect::<Result<Vec<_>, _>>().map_err(db)?;
         let last: u64 = self
