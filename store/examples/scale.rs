@@ -106,7 +106,7 @@ async fn rows(data: &str, streams: u64, seconds: u64, segment_bytes: u64) -> ser
         let mut insert = c
             .prepare_cached(
                 "INSERT INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header,
-                     cause, segment, place, lead_bytes) VALUES (?1, ?2, ?3, ?4, ?5, 1000, ?6, 30, ?7, ?8, NULL, ?9, ?10, 0)",
+                     cause, segment, place, form) VALUES (?1, ?2, ?3, ?4, ?5, 1000, ?6, 30, ?7, ?8, NULL, ?9, ?10, 0)",
             )
             .unwrap();
         for i in i..(i + 200_000).min(streams * seconds) {
@@ -116,7 +116,18 @@ async fn rows(data: &str, streams: u64, seconds: u64, segment_bytes: u64) -> ser
             let (segment, place) = (first + i / per_segment, 64 + i % per_segment * FRAGMENT);
             let bytes = FRAGMENT - 80;
             insert
-                .execute(params![stream, counter, at, at + 37, random, bytes, crc, header.id.0 as i64, segment, place])
+                .execute(params![
+                    stream,
+                    counter,
+                    at,
+                    at + 37,
+                    random,
+                    bytes,
+                    crc as i32,
+                    header.id.0 as i64,
+                    segment,
+                    place
+                ])
                 .unwrap();
         }
         drop(insert);

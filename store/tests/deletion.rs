@@ -168,7 +168,8 @@ async fn a_deletion_that_was_cut_short_is_finished_by_the_next_start() {
     let c = rusqlite::Connection::open(&catalog).unwrap();
     let back = format!(
         "ATTACH '{}' AS old;
-         INSERT INTO fragments SELECT * FROM old.fragments WHERE producer_start IN ({}, {});
+         INSERT INTO fragments SELECT stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header,
+             cause, segment, place, form FROM old.fragments WHERE producer_start IN ({}, {});
          UPDATE segments SET rows = rows + 2, live_bytes = (SELECT sum((bytes + 79) / 8 * 8) FROM fragments);
          UPDATE streams SET bytes = (SELECT sum((bytes + 79) / 8 * 8) FROM fragments);
          INSERT INTO deleted_ranges (stream, from_ms, to_ms, segment, place) VALUES (1, {}, {}, {segment}, {place});",
@@ -314,7 +315,7 @@ async fn more_than_one_batch_goes_and_a_check_finds_what_came_back() {
     let catalog = rusqlite::Connection::open(dir.path().join("catalog.sqlite")).unwrap();
     let back = format!(
         "INSERT INTO fragments SELECT stream, 2, {}, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment,
-             place, lead_bytes, encrypted FROM fragments WHERE counter = 1; UPDATE segments SET rows = rows + 1",
+             place, form FROM fragments WHERE counter = 1; UPDATE segments SET rows = rows + 1",
         T0 + 100
     );
     catalog.execute_batch(&back).unwrap();

@@ -28,8 +28,14 @@ fn set_version(segment: &Path, version: u32) {
 /// Takes the catalog back to an earlier schema, with all that it had.
 fn set_schema(data: &Path, version: i64) {
     let catalog = rusqlite::Connection::open(data.join("catalog.sqlite")).unwrap();
-    let mut back =
-        "ALTER TABLE fragments DROP COLUMN encrypted; ALTER TABLE quarantined DROP COLUMN encrypted;".to_owned();
+    let mut back = "ALTER TABLE fragments DROP COLUMN encrypted; ALTER TABLE fragments DROP COLUMN lead_bytes;
+         ALTER TABLE fragments ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0; UPDATE fragments SET encrypted = form % 2;
+         UPDATE fragments SET form = form / 2; ALTER TABLE fragments RENAME COLUMN form TO lead_bytes;
+         UPDATE fragments SET crc32c = crc32c + 4294967296 WHERE crc32c < 0;"
+        .to_owned();
+    if version < 7 {
+        back += "ALTER TABLE fragments DROP COLUMN encrypted; ALTER TABLE quarantined DROP COLUMN encrypted;";
+    }
     if version < 6 {
         back += "DROP TRIGGER segments_added; DROP TRIGGER segments_changed; DROP TRIGGER segments_removed; DROP TABLE segment_totals;
          DROP INDEX segments_open; DROP INDEX segments_dead; DROP INDEX segments_dirty; DROP TABLE leftovers;";
@@ -61,7 +67,7 @@ async fn listed(stream: &Stream, by: TimeBy) -> Vec<FragmentMeta> {
 
 #[tokio::test]
 async fn are_taken_over_whole_and_read_as_ever() {
-    for schema in [1, 2, 3, 4, 5, 6] {
+    for schema in 1..=7 {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path();
         let store = open(data).await;
@@ -165,5 +171,47 @@ async fn of_earlier_versions_go_on_encrypted() {
         let newest = segments(data).pop().unwrap();
         set_version(&newest, 3);
         assert!(!check(data, CheckOptions::default()).unwrap().is_clean());
+    }
+}
+
+/// Of schema 7, whose rows say of the lead and of encryption in two columns.
+#[tokio::test]
+async fn encrypted_fragments_with_leads_of_schema_7_are_taken_over() {
+    for encrypt in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path();
+        let of = || store::Config { tail_bytes: 0, ..if encrypt { encrypted(data, 1) } else { config(data) } };
+        let store = store::Store::open(of(), system_clock()).await.unwrap();
+        let stream = store.create_stream(&name("gate"), None).await.unwrap();
+        let camera = record(&mut stream.writer(), fragment(&header(1280), T0, 3, 50, None)).await;
+        let pushed = store_new(&mut stream.verbatim_writer(), &sent(1280, T0 + 900_000, 3, 50)).await;
+        assert!(camera.lead_bytes == 0 && pushed.lead_bytes > 0);
+        let bytes = stream.usage().bytes;
+        store.stop().await.unwrap();
+        set_schema(data, 7);
+        let catalog = rusqlite::Connection::open(data.join("catalog.sqlite")).unwrap();
+        let sql = "SELECT lead_bytes, encrypted FROM fragments ORDER BY counter";
+        let rows: Vec<(u32, bool)> = catalog
+            .prepare(sql)
+            .unwrap()
+            .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(rows, [(0, encrypt), (pushed.lead_bytes, encrypt)], "it is what schema 7 had");
+        catalog.close().unwrap();
+
+        let store = store::Store::open(of(), system_clock()).await.unwrap();
+        let stream = store.stream(&name("gate")).unwrap();
+        assert_eq!(listed(&stream, TimeBy::Producer).await, [camera.clone(), pushed.clone()]);
+        for meta in [&camera, &pushed] {
+            let read = stream.fragment(meta.number).await.unwrap();
+            assert_eq!(read.lead.len(), meta.lead_bytes as usize);
+        }
+        assert_eq!(stream.usage().bytes, bytes);
+        store.stop().await.unwrap();
+        let deep = CheckOptions { payloads: true, ..CheckOptions::default() };
+        let report = check(data, deep).unwrap();
+        assert!(report.is_clean(), "{report}");
     }
 }

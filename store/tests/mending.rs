@@ -147,7 +147,7 @@ async fn a_catalog_that_lost_rows_counts_ends_and_headers_is_mended() {
              UPDATE headers SET bytes = x'00' WHERE stream = 2;
              UPDATE streams SET counter_limit = 1;
              INSERT INTO fragments SELECT 1, 900, producer_start + 90000, server_start, random, duration_ms, bytes, frames, crc32c, header,
-                 cause, 77, place, lead_bytes, encrypted FROM fragments WHERE stream = 1 LIMIT 1;",
+                 cause, 77, place, form FROM fragments WHERE stream = 1 LIMIT 1;",
             a[2].number.counter(),
             b[3].number.counter()
         ),

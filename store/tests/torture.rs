@@ -13,10 +13,11 @@ mod fragments;
 #[path = "torture/told.rs"]
 mod told;
 
-use child::{FAIL_POINT, Orders, VARIABLE, fast_clock};
-use fragments::{open_patiently, patiently, settings};
-use media::FragmentNumber;
-use std::collections::{BTreeMap, BTreeSet};
+use child::{FAIL_POINT, FASTER, Orders, VARIABLE, fast_clock};
+use common::{T0, name, record};
+use fragments::{STEP, events_at, open_patiently, patiently, settings};
+use media::{FragmentNumber, UnixMillis};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -24,7 +25,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::check::{CheckOptions, check, rebuild};
-use store::{FAIL_POINTS, Store};
+use store::{Clock, Config, FAIL_POINTS, Range, Store};
 use told::Told;
 
 const ROUNDS: usize = 120;
@@ -72,23 +73,35 @@ impl Random {
     }
 }
 
-/// The ends of the lives of a lane, in which each fail point has its turn.
-fn plan(random: &mut Random, rounds: usize, retention: bool) -> Vec<End> {
+/// Whether recordings are encrypted in a folder of a lane.
+fn encrypts(lane: usize, folder: usize) -> bool {
+    (lane + folder).is_multiple_of(2)
+}
+
+/// The ends of the lives of a lane, in which each fail point has its turn, in a folder that comes to it.
+fn plan(random: &mut Random, lane: usize, rounds: usize, retention: bool) -> Vec<End> {
     let fails = ["segment.create", "segment.write", "segment.torn", "segment.sync", "catalog.commit"];
     let mut ends = Vec::new();
-    let mut points = FAIL_POINTS[FIRST..].iter().filter(|p| retention || !needs_retention(p)).cycle();
+    let mut points: VecDeque<&str> =
+        FAIL_POINTS[FIRST..].iter().copied().filter(|p| retention || !needs_retention(p)).collect();
+    // A short run comes to all of them all the same: one lane begins where the other has half of them behind it.
+    points.rotate_left(lane * points.len() / 2);
     while ends.len() < rounds {
         if ends.len() % LIVES == 0 {
             ends.extend(FAIL_POINTS[..FIRST].iter().map(|point| End::Die(point, 1)));
         }
-        let point: &str = points.next().unwrap();
-        match point {
-            // Something has to be torn for it.
-            "recovery.cut" => ends.extend([End::Die("segment.torn", 1 + random.below(9) as u32), End::Die(point, 1)]),
-            _ if ["recovery.", "store.", "rewrite."].iter().any(|of| point.starts_with(of)) => {
-                ends.push(End::Die(point, 1))
-            }
-            _ => ends.push(End::Die(point, 1 + random.below(4) as u32)),
+        let encrypted = encrypts(lane, ends.len() / LIVES);
+        let turn = points.iter().position(|p| encrypted || !needs_keys(p)).unwrap();
+        let die = reach(points[turn], random);
+        // What a start is to mend must be in the same folder.
+        if ends.len() % LIVES + die.len() > LIVES {
+            ends.push(End::Kill(random.micros(80_000)));
+            continue;
+        }
+        points.remove(turn).map(|point| points.push_back(point)).unwrap();
+        ends.extend(die);
+        if ends.len() % LIVES == 0 {
+            continue;
         }
         ends.push(match random.below(10) {
             0 => End::Early(random.micros(40_000)),
@@ -103,6 +116,25 @@ fn plan(random: &mut Random, rounds: usize, retention: bool) -> Vec<End> {
     }
     ends.truncate(rounds);
     ends
+}
+
+/// Lives of which the last ends at this point.
+fn reach(point: &'static str, random: &mut Random) -> Vec<End> {
+    match point {
+        // A start finds something, because a group was torn.
+        _ if point.starts_with("recovery.") => {
+            vec![End::Die("segment.torn", 1 + random.below(9) as u32), End::Die(point, 1)]
+        }
+        // Once in a life, or seldom more.
+        _ if ["store.", "rewrite."].iter().any(|of| point.starts_with(of)) || point == "segment.direct" => {
+            vec![End::Die(point, 1)]
+        }
+        _ => vec![End::Die(point, 1 + random.below(4) as u32)],
+    }
+}
+
+fn needs_keys(point: &str) -> bool {
+    point.starts_with("key.")
 }
 
 fn needs_retention(point: &str) -> bool {
@@ -139,7 +171,8 @@ fn live(orders: &Orders, end: &End) -> (Vec<String>, ExitStatus) {
         drop(closed);
         lines
     });
-    let most = Duration::from_secs(4);
+    // A bound for what hangs, on whatever machine.
+    let most = Duration::from_secs(30);
     match end {
         End::Early(after) => std::thread::sleep(*after),
         End::Kill(after) | End::Fail(_, _, _, after) => {
@@ -149,7 +182,7 @@ fn live(orders: &Orders, end: &End) -> (Vec<String>, ExitStatus) {
         // It ends by itself, where it comes to that point.
         End::Die(..) => drop(is_closed.recv_timeout(most)),
         // It ends by itself, however busy the machine is.
-        End::Stop(_) => drop(is_closed.recv_timeout(most * 15)),
+        End::Stop(_) => drop(is_closed.recv_timeout(most)),
     }
     // SIGKILL: nothing of the child runs after it.
     let _ = child.kill();
@@ -189,9 +222,12 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
         let mut told = Told::default();
         let mut proven = 0;
         // Every second folder.
-        let encrypt = (lane + folder).is_multiple_of(2);
+        let encrypt = encrypts(lane, folder);
         for (round, end) in ends.iter().enumerate() {
             let at = format!("seed {seed} lane {lane} folder {folder} life {round} {end:?}");
+            if matches!(end, End::Die(point, _) if point.starts_with("rewrite.")) {
+                leave_due(&at, &data, round, settings(&data, retention, encrypt), clock.clone(), &mut told).await;
+            }
             let stop_ms = match end {
                 End::Stop(ms) => *ms,
                 End::Die("store.stopping", _) => 30,
@@ -241,7 +277,7 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
                     .unwrap_or_else(|e| panic!("{at}: {e}"));
                 assert!(report.is_clean(), "{at}:\n{report}");
             }
-            let next_mends = matches!(next, Some(End::Die(point, _)) if ["recovery.", "rewrite."].iter().any(|of| point.starts_with(of)));
+            let next_mends = matches!(next, Some(End::Die(point, _)) if point.starts_with("recovery."));
             if next_mends || matches!(end, End::Die("segment.torn", _)) {
                 continue;
             }
@@ -259,6 +295,43 @@ async fn lane(lane: usize, seed: u64, retention: u32, ends: Vec<End>) -> Did {
         did.deletions += told.deleted.len() + told.dropped.len();
     }
     did
+}
+
+/// Leaves a closed segment of which something was deleted and something counts, whatever retention takes: the next start writes it anew.
+async fn leave_due(at: &str, data: &Path, round: usize, config: Config, clock: Clock, told: &mut Told) {
+    let text = format!("due-{round}");
+    for again in 0..20 {
+        let store = open_patiently(config.clone(), clock.clone()).await.unwrap_or_else(|e| panic!("{at}: {e}"));
+        let stream = match store.stream(&name(&text)) {
+            Ok(stream) => stream,
+            Err(_) => store.create_stream(&name(&text), Some(1_000_000)).await.unwrap(),
+        };
+        let mut writer = stream.writer();
+        let mut lines = vec![format!("made {text} .")];
+        let began = T0 + again * 64 * STEP;
+        // The third is larger than a segment is to be, and the fourth opens another.
+        for start in [0, 4, 9, 16].map(|i| began + i * STEP) {
+            let meta = record(&mut writer, events_at(0, start)).await;
+            if start != began + 4 * STEP {
+                lines.push(format!("cam {text} {} {:08x} {start} .", meta.number, meta.crc32c));
+            }
+        }
+        let (from, to) = (UnixMillis(began + 4 * STEP), UnixMillis(began + 4 * STEP + 1));
+        assert_eq!(stream.delete_range(Range { from, to }).await.unwrap().fragments, 1, "{at}");
+        drop(writer);
+        store.stop().await.unwrap();
+        told.read(&lines, round as i64);
+        let catalog = rusqlite::Connection::open(data.join("catalog.sqlite")).unwrap();
+        let sql = "SELECT count(*) FROM segments WHERE closed = 1 AND rows > 0 AND deleted_since IS NOT NULL";
+        let due: u64 = catalog.query_row(sql, [], |r| r.get(0)).unwrap();
+        catalog.close().unwrap();
+        if due > 0 {
+            // Half of the time in which deleted bytes have to be gone, on this clock.
+            tokio::time::sleep(Duration::from_millis((config.erase_deleted_s * 500).div_ceil(FASTER as u64) + 1)).await;
+            return;
+        }
+    }
+    panic!("{at}: no segment is to be written anew");
 }
 
 /// The catalog is lost with the process: what the segments alone say, in a copy of the folder.
@@ -347,24 +420,25 @@ fn whatever_ends_a_store_nothing_acknowledged_is_lost_doubled_or_torn() {
         .enumerate()
         .map(|(i, retention)| {
             let mut random = Random(seed ^ (i as u64 + 1) << 32 | 1);
-            run(i, retention, plan(&mut random, rounds.div_ceil(2), retention > 0))
+            run(i, retention, plan(&mut random, i, rounds.div_ceil(2), retention > 0))
         })
         .collect();
     let mut dids: Vec<Did> = lanes.into_iter().map(|lane| lane.join().unwrap()).collect();
-    // Not every life comes to the point that it is to end at: once more, in folders where there is something to do.
-    for again in 2..10 {
+    // A short run has no turn for each: those that are left, in folders where there is something to do.
+    for again in 2..6 {
         let never = never(&dids);
         if never.is_empty() {
             break;
         }
         let of = |retention: u32| {
             let points = never.iter().filter(|point| needs_retention(point) == (retention > 0));
-            let before = [Duration::from_millis(250), Duration::from_millis(250)].map(End::Kill);
+            let mut random = Random(seed ^ again as u64 | 1);
             points
-                .flat_map(|point| before.clone().into_iter().chain([End::Die("segment.torn", 9), End::Die(point, 1)]))
+                .flat_map(|point| [End::Kill(Duration::from_millis(250))].into_iter().chain(reach(point, &mut random)))
                 .collect()
         };
-        let lanes = [RETENTION, 0].map(|retention| run(again, retention, of(retention)));
+        // Of an even lane the first folder is encrypted.
+        let lanes = [RETENTION, 0].map(|retention| run(again * 2, retention, of(retention)));
         dids.extend(lanes.into_iter().map(|lane| lane.join().unwrap()));
     }
     println!("in {:.1} s: {dids:#?}", started.elapsed().as_secs_f64());

@@ -232,7 +232,7 @@ mod tests {
         .unwrap();
         for (i, stamp) in stamps.into_iter().enumerate() {
             c.execute(
-                "INSERT INTO fragments VALUES (1, ?1, ?1, ?2, 0, 1000, 1, 1, 0, 0, NULL, 1, ?1, 0, 0)",
+                "INSERT INTO fragments VALUES (1, ?1, ?1, ?2, 0, 1000, 1, 1, 0, 0, NULL, 1, ?1, 0)",
                 params![i as i64 + 1, stamp],
             )
             .unwrap();

@@ -11,6 +11,7 @@ use crate::segments::writer::SegmentState;
 use crate::{Error, Kind, Position, Range, TimeBy, faults};
 use bytes::Bytes;
 use media::{Cause, FragmentMeta, FragmentNumber, HeaderId, UnixMillis};
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,29 +39,72 @@ pub(crate) struct NewRow {
     pub(crate) header: Bytes,
 }
 
-/// What [`read`] reads.
-pub(crate) const COLUMNS: &str = "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place, lead_bytes, encrypted";
+/// The columns of a fragment, in one order for all statements: their names and the places that [`read`] finds them at come from this
+/// list alone.
+macro_rules! columns {
+    ($first:ident $first_name:literal, $($column:ident $name:literal),+ $(,)?) => {
+        #[derive(Clone, Copy)]
+        enum Column { $first, $($column),+ }
+        /// What [`read`] reads.
+        pub(crate) const COLUMNS: &str = concat!($first_name, $(", ", $name),+);
+        /// How many these are, and so the place of what a statement selects behind them.
+        pub(crate) const BEHIND: usize = [Column::$first, $(Column::$column),+].len();
+    };
+}
+
+columns! {
+    Counter "counter",
+    ProducerStart "producer_start",
+    ServerStart "server_start",
+    Random "random",
+    Duration "duration_ms",
+    Bytes "bytes",
+    Frames "frames",
+    Crc "crc32c",
+    Header "header",
+    Cause "cause",
+    Segment "segment",
+    Place "place",
+    Lead "lead_bytes",
+    Encrypted "encrypted",
+}
+
+/// Those that a row holds as they are.
+macro_rules! as_they_are {
+    () => {
+        "counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place"
+    };
+}
+/// What a row is made of, but for its stream. The columns `lead_bytes` and `encrypted` follow from `form`.
+pub(super) const STORED: &str = concat!(as_they_are!(), ", form");
+/// The same out of a table that has those two instead of `form`.
+pub(super) const TO_STORED: &str = concat!(as_they_are!(), ", 2 * lead_bytes + encrypted");
+
 /// Whether no re-sent fragment of the same producer time came later (invariant 7).
 pub(super) const NEWEST_OF_ITS_TIME: &str = "NOT EXISTS (SELECT 1 FROM fragments AS later WHERE later.stream = f.stream
      AND later.producer_start = f.producer_start AND later.counter > f.counter)";
 
 pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<(FragmentMeta, Place)> {
-    let server_start: i64 = row.get(2)?;
-    let cause: Option<u8> = row.get(9)?;
+    fn get<T: FromSql>(row: &Row<'_>, column: Column) -> rusqlite::Result<T> {
+        row.get(column as usize)
+    }
+    let server_start: i64 = get(row, Column::ServerStart)?;
+    let cause: Option<u8> = get(row, Column::Cause)?;
     let meta = FragmentMeta {
-        number: FragmentNumber::new(row.get(0)?, server_start as u64, row.get(3)?),
-        producer_start: UnixMillis(row.get(1)?),
+        number: FragmentNumber::new(get(row, Column::Counter)?, server_start as u64, get(row, Column::Random)?),
+        producer_start: UnixMillis(get(row, Column::ProducerStart)?),
         server_start: UnixMillis(server_start),
-        duration_ms: row.get(4)?,
-        bytes: row.get(5)?,
-        lead_bytes: row.get(12)?,
-        frames: row.get(6)?,
-        crc32c: row.get(7)?,
-        header: HeaderId(row.get::<_, i64>(8)? as u64),
+        duration_ms: get(row, Column::Duration)?,
+        bytes: get(row, Column::Bytes)?,
+        lead_bytes: get(row, Column::Lead)?,
+        frames: get(row, Column::Frames)?,
+        // Of either sign.
+        crc32c: get::<i64>(row, Column::Crc)? as u32,
+        header: HeaderId(get::<i64>(row, Column::Header)? as u64),
         cause: cause.and_then(Cause::from_code),
-        encrypted: row.get(13)?,
+        encrypted: get(row, Column::Encrypted)?,
     };
-    Ok((meta, Place { segment: row.get(10)?, offset: row.get(11)? }))
+    Ok((meta, Place { segment: get(row, Column::Segment)?, offset: get(row, Column::Place)? }))
 }
 
 /// Commits a group in one transaction. Gives, per row, whether it counts or why not (its stream is gone, its header or its number clashes).
@@ -145,12 +189,10 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
     }
     streams::put_header(c, row.stream, row.meta.header, &row.header)?;
     let m = &row.meta;
-    let mut statement = c
-        .prepare_cached(
-            "INSERT OR IGNORE INTO fragments (stream, counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c,
-                 header, cause, segment, place, lead_bytes, encrypted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )
-        .map_err(db)?;
+    let sql = format!(
+        "INSERT OR IGNORE INTO fragments (stream, {STORED}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+    );
+    let mut statement = c.prepare_cached(&sql).map_err(db)?;
     let added = statement
         .execute(params![
             row.stream,
@@ -161,13 +203,12 @@ fn insert(c: &Connection, row: &NewRow) -> Result<bool, Error> {
             m.duration_ms,
             m.bytes,
             m.frames,
-            m.crc32c,
+            m.crc32c as i32,
             m.header.0 as i64,
             m.cause.map(|c| c as u8),
             row.place.segment,
             row.place.offset,
-            m.lead_bytes,
-            m.encrypted,
+            2 * i64::from(m.lead_bytes) + i64::from(m.encrypted),
         ])
         .map_err(db)?;
     // A row that was not added may be of another fragment with the same counter, and this one must not pass for recorded.
@@ -204,7 +245,7 @@ pub(crate) fn places_after(c: &Connection, stream: u64, after: u64, limit: usize
     let mut statement = c.prepare_cached(&sql).map_err(db)?;
     let rows = statement.query_map(params![stream, after, limit as i64], |r| {
         let (meta, place) = read(r)?;
-        Ok(Located { meta, place, generation: r.get(14)? })
+        Ok(Located { meta, place, generation: r.get(BEHIND)? })
     });
     rows.map_err(db)?.collect::<Result<_, _>>().map_err(db)
 }
@@ -220,7 +261,7 @@ pub(crate) fn located(
         .prepare_cached(&sql)
         .map_err(db)?
         .query_row(params![stream, number.counter()], |r| {
-            read(r).and_then(|(meta, place)| Ok((meta, (place, r.get(14)?))))
+            read(r).and_then(|(meta, place)| Ok((meta, (place, r.get(BEHIND)?))))
         })
         .optional()
         .map_err(db)?;
@@ -431,7 +472,7 @@ impl PlacedRows<'_> {
         let rows = statement
             .query_map(params![after.0, after.1, after.2, after.3, BATCH as i64], |row| {
                 let (meta, place) = read(row)?;
-                Ok(Placed { stream: row.get(14)?, meta, place })
+                Ok(Placed { stream: row.get(BEHIND)?, meta, place })
             })
             .map_err(db)?;
         let batch = rows.collect::<Result<Vec<_>, _>>().map_err(db)?;
@@ -474,7 +515,54 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::catalog::quarantine;
     use crate::catalog::testing::{self, catalog};
+
+    #[test]
+    fn each_column_is_read_as_it_was_written() {
+        let (_dir, mut c) = catalog();
+        let stream = streams::insert(&c, &"gate".parse().unwrap(), None, UnixMillis(0)).unwrap().info.id;
+        let rows: Vec<_> = [(0, false), (0, true), (1, false), (65_535, true)]
+            .into_iter()
+            .zip([0, 0x7fff_ffff, 0x8000_0000, u32::MAX])
+            .zip(1..)
+            .map(|(((lead_bytes, encrypted), crc32c), i)| {
+                let meta = FragmentMeta {
+                    number: FragmentNumber::new(100 + i, 200 + i, 300 + i as u32),
+                    producer_start: UnixMillis(-400 - i as i64),
+                    server_start: UnixMillis(200 + i as i64),
+                    duration_ms: 500 + i as u32,
+                    bytes: 600 + i as u32,
+                    lead_bytes,
+                    frames: 700 + i as u32,
+                    crc32c,
+                    header: HeaderId(u64::MAX - i),
+                    cause: Cause::from_code(i as u8),
+                    encrypted,
+                };
+                let place = Place { segment: 800 + i, offset: 900 + i };
+                NewRow { stream, meta, place, header: Bytes::from(i.to_string()) }
+            })
+            .collect();
+        let group = Group { segments: BTreeMap::new(), rows: rows.clone(), deleted: Vec::new() };
+        assert!(commit(&mut c, &group).unwrap().iter().all(Result::is_ok));
+        for row in &rows {
+            assert_eq!(get(&c, stream, row.meta.number).unwrap(), (row.meta.clone(), row.place));
+            // Into quarantine and back.
+            let number = row.meta.number;
+            assert!(quarantine::put(&c, stream, number, row.place, "flipped", UnixMillis(1)).unwrap());
+            let (found, count) = quarantine::all(&c, 9).unwrap();
+            assert_eq!((&found[0].row.meta, found[0].row.place, count), (&row.meta, row.place, 1));
+            assert_eq!((found[0].reason.as_str(), found[0].at), ("flipped", UnixMillis(1)));
+            assert!(quarantine::release(&c, &found[0].row).unwrap());
+            assert_eq!(get(&c, stream, number).unwrap(), (row.meta.clone(), row.place));
+        }
+        let mut walked = Placed::query(&c).unwrap();
+        for row in &rows {
+            let found = walked.next().unwrap().unwrap();
+            assert_eq!((found.stream, &found.meta, found.place), (stream, &row.meta, row.place));
+        }
+    }
 
     #[test]
     fn a_counter_that_another_fragment_has_is_refused_and_the_same_fragment_is_not() {

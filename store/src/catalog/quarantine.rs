@@ -1,7 +1,7 @@
 //! Rows of fragments whose record is damaged: taken out of the index, so that nothing lists or reads them, and kept to be named.
 
 use super::db;
-use super::fragments::{COLUMNS, MAX_DURATION_MS, Placed, read};
+use super::fragments::{BEHIND, COLUMNS, MAX_DURATION_MS, Placed, STORED, TO_STORED, read};
 use crate::segments::reader::Place;
 use crate::segments::record::{record_len, record_len_of};
 use crate::{Error, Range};
@@ -97,8 +97,8 @@ pub(crate) fn all(c: &Connection, limit: usize) -> Result<(Vec<Quarantined>, u64
     let mut statement = c.prepare(&sql).map_err(db)?;
     let rows = statement.query_map([], |r| {
         let (meta, place) = read(r)?;
-        let row = Placed { stream: r.get(14)?, meta, place };
-        Ok(Quarantined { row, reason: r.get(15)?, at: UnixMillis(r.get(16)?) })
+        let row = Placed { stream: r.get(BEHIND)?, meta, place };
+        Ok(Quarantined { row, reason: r.get(BEHIND + 1)?, at: UnixMillis(r.get(BEHIND + 2)?) })
     });
     let rows = rows.map_err(db)?.collect::<Result<_, _>>().map_err(db)?;
     let count = c.query_row("SELECT count(*) FROM quarantined", [], |r| r.get(0)).map_err(db)?;
@@ -110,7 +110,7 @@ pub(crate) fn release(c: &Connection, row: &Placed) -> Result<bool, Error> {
     let tx = c.unchecked_transaction().map_err(db)?;
     let key = params![row.stream, row.meta.number.counter()];
     let sql = format!(
-        "INSERT OR IGNORE INTO fragments (stream, {COLUMNS}) SELECT stream, {COLUMNS} FROM quarantined WHERE stream = ?1 AND counter = ?2"
+        "INSERT OR IGNORE INTO fragments (stream, {STORED}) SELECT stream, {TO_STORED} FROM quarantined WHERE stream = ?1 AND counter = ?2"
     );
     let added = tx.execute(&sql, key).map_err(db)?;
     tx.execute("DELETE FROM quarantined WHERE stream = ?1 AND counter = ?2", key).map_err(db)?;

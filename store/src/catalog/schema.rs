@@ -15,7 +15,7 @@ use uuid::Uuid;
 ///
 /// Plain SQL, so that PostgreSQL can take it over with few changes. 64-bit ids that fill their range (header ids) are stored as
 /// the signed integer of the same bits.
-const STEPS: [&str; 7] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
+const STEPS: [&str; 8] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
 /// The version that they lead to.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
@@ -245,6 +245,16 @@ const VERSION_7: &str = "
 -- Whether the record's payload lies in an envelope, which takes more bytes than it.
 ALTER TABLE fragments ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE quarantined ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0;
+";
+
+const VERSION_8: &str = "
+-- form: twice the bytes of the lead, and one more where the record's payload lies in an envelope. Most have no lead, and 0 and 1 take no
+-- byte of a row. Both are still columns to read. crc32c: the signed integer of the same 32 bits; of earlier rows the unsigned one.
+UPDATE fragments SET lead_bytes = 2 * lead_bytes + encrypted WHERE lead_bytes <> 0 OR encrypted <> 0;
+ALTER TABLE fragments RENAME COLUMN lead_bytes TO form;
+ALTER TABLE fragments DROP COLUMN encrypted;
+ALTER TABLE fragments ADD COLUMN lead_bytes INTEGER GENERATED ALWAYS AS (form / 2) VIRTUAL;
+ALTER TABLE fragments ADD COLUMN encrypted INTEGER GENERATED ALWAYS AS (form % 2) VIRTUAL;
 ";
 
 /// Opens the writing connection; makes the tables in an empty file; refuses a newer version, and the catalog of another store.

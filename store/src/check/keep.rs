@@ -1,7 +1,7 @@
 //! What a rebuild keeps of the catalog that it replaces: all that segments do not hold, as far as it can be read.
 
 use super::is_whole;
-use crate::catalog::fragments::{COLUMNS, Placed, read};
+use crate::catalog::fragments::{BEHIND, COLUMNS, Placed, read};
 use crate::catalog::{db, quarantine, streams};
 use crate::folder::Folder;
 use crate::segments::record::{StreamBody, record_len_of};
@@ -79,7 +79,7 @@ impl Old {
         let mut statement = self.c.prepare_cached(&sql).ok()?;
         let found = statement.query_row(params![segment, offset], |r| {
             let (meta, place) = read(r)?;
-            Ok(Placed { stream: r.get(14)?, meta, place })
+            Ok(Placed { stream: r.get(BEHIND)?, meta, place })
         });
         found.optional().ok()?
     }
@@ -197,7 +197,7 @@ fn still_damaged(c: &Connection, folder: &Folder) -> Result<(), Error> {
     let mut statement = c.prepare(&sql).map_err(db)?;
     let rows = statement.query_map([], |r| {
         let (meta, place) = read(r)?;
-        Ok(Placed { stream: r.get(14)?, meta, place })
+        Ok(Placed { stream: r.get(BEHIND)?, meta, place })
     });
     let rows = rows.map_err(db)?.collect::<Result<Vec<_>, _>>().map_err(db)?;
     for row in rows {

@@ -68,8 +68,9 @@ impl Tail {
         stage: &mut Stage,
         faults: &Faults,
     ) -> Result<(), Failure> {
+        // An odd length: records end at multiples of eight.
         faults::torn("segment.torn", || {
-            self.file.write_all_at(&parts.concat()[..parts.iter().map(Bytes::len).sum::<usize>() / 2], at)
+            self.file.write_all_at(&parts.concat()[..(parts.iter().map(Bytes::len).sum::<usize>() / 2) | 1], at)
         })
         .map_err(Failure::Write)?;
         let mut parts = Parts::new(parts);

@@ -23,7 +23,7 @@ pub const FAIL_POINT: &str = "VIDICON_FAIL_POINT";
 const UNDER_WAY: usize = 8;
 const CAMERAS: usize = 2;
 /// The clock of the child runs this much faster than time: a retention of a day is 600 ms.
-const FASTER: i64 = 144_000;
+pub const FASTER: i64 = 144_000;
 
 /// What the child is to do.
 #[derive(Serialize, Deserialize)]
