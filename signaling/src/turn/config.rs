@@ -43,6 +43,8 @@ pub struct Config {
     pub max_channels: usize,
     /// Most bits a second of an allocation in each direction, in thousands; 0 is no limit.
     pub max_kbps: u64,
+    /// … of all allocations with one credential.
+    pub max_kbps_per_credential: u64,
     /// Most connections over TCP and TLS at a time.
     pub max_connections: usize,
 }
@@ -67,6 +69,7 @@ impl Default for Config {
             max_permissions: 64,
             max_channels: 64,
             max_kbps: 0,
+            max_kbps_per_credential: 200_000,
             max_connections: 1000,
         }
     }

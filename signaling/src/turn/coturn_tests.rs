@@ -1,8 +1,9 @@
 //! The same requests to this server and to coturn's: each answer has to be of the same class, with the same code.
 
 use super::Config;
+use super::asked::{CAPACITY, Family, Opened, Refusal, Relays, Wanted};
 use super::server::{Now, Server};
-use super::session::{CAPACITY, Family, Opened, Outcome, Refusal, Relays, Session, Wanted};
+use super::session::{Outcome, Session};
 use crate::stun::{Algorithm, Class, Integrity, Key, Message, Writer, attribute, method, write_xor};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};

@@ -1,8 +1,9 @@
 //! Bodies of the fuzz targets `stun_message` and `turn_session`.
 
 use super::Config;
+use super::asked::{Family, Opened, Refusal, Relays, Wanted};
 use super::server::{Now, Server};
-use super::session::{Family, Opened, Outcome, Refusal, Relays, Session, Wanted};
+use super::session::{Outcome, Session};
 use crate::stun::{Algorithm, Class, HEADER_BYTES, Integrity, Key, MAGIC_COOKIE, Message, Writer, attribute, method};
 use std::net::SocketAddr;
 use std::sync::Arc;

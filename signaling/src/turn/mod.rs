@@ -1,9 +1,10 @@
 //! A STUN and TURN server (RFC 8489, RFC 8656).
 //!
-//! What belongs here: one client's protocol (`session`, with `auth`, `table` and `nonce`), who may reach whom (`policy`, `special`), what there may be
+//! What belongs here: one client's protocol (`session`, with `asked`, `auth`, `table` and `nonce`), who may reach whom (`policy`, `special`), what there may be
 //! (`limits`, `unproven`, `meter`), all without I/O and told the time; and their shells: sockets for peers (`relay`, `runs`), clients over UDP
 //! (`udp`) and over connections (`stream`). What does not: certificates (`web`), and the form of messages (`stun`).
 
+mod asked;
 mod auth;
 mod config;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub(crate) mod fuzzing {
 }
 pub use policy::Cidr;
 pub use stream::Seat;
+pub(crate) use stream::message_bytes;
 
 use relay::Reserved;
 use ring::hmac;

@@ -1,7 +1,7 @@
 //! What peers send to: sockets, their ports, and what is kept for whoever brings a token.
 
 use super::Shared;
-use super::session::{CAPACITY, Family, Opened, Refusal, Relays, Wanted};
+use super::asked::{CAPACITY, Family, Opened, Refusal, Relays, Wanted};
 use crate::batch::Path;
 use crate::candidates;
 use crate::socket::Socket;

@@ -37,6 +37,7 @@ impl Server {
             channel: config.max_allocations_per_channel,
             credential: config.max_allocations_per_credential,
             address: config.max_allocations_per_address,
+            credential_kbps: config.max_kbps_per_credential,
         };
         Server {
             issuer: Issuer::new(secret, &config.realm),

@@ -1,9 +1,14 @@
 //! One client and its allocation (RFC 8656): messages in, answers and packets for peers out. No I/O, and told the time.
 //!
-//! What belongs here: which request gets which answer. What does not: sockets, which [`Relays`] opens and `task` and `stream` drive.
+//! What belongs here: which request gets which answer. What does not: what an allocation may be asked for (`asked`), and
+//! sockets, which [`Relays`] opens and `udp` and `stream` drive.
 
+use super::asked::{
+    BAD, CAPACITY, FORBIDDEN, Family, MISMATCH, OTHER_FAMILY, Opened, Refusal, Relays, lifetime, wanted,
+};
 use super::auth::{self, Signed, Unsigned};
 use super::limits::Holder;
+use super::meter::{Budget, Meter};
 use super::policy::Reach;
 use super::server::{Now, Server};
 use super::table::{Ports, Table};
@@ -12,11 +17,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The transport protocol number that peers are reached by.
-const UDP: u8 = 17;
-/// RFC 8656 §3.2: an allocation lasts ten minutes unless it is asked to last longer, and an hour at most.
-const LIFETIME_S: u32 = 600;
-const MAX_LIFETIME_S: u32 = 3600;
 /// Numbers of channels: those of RFC 5766 §11, as its clients choose among all of them. RFC 8656 §12 leaves 0x5000 and up to others,
 /// of whom there are none on this port.
 const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7fff;
@@ -40,68 +40,6 @@ const KNOWN: &[u16] = &[
     attribute::USERHASH,
     attribute::RESERVATION_TOKEN,
 ];
-
-/// A family of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(crate) fn of(ip: IpAddr) -> Family {
-        if ip.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-
-    /// Of the value of REQUESTED-ADDRESS-FAMILY: 440 for one that there is not.
-    fn read(value: &[u8]) -> Result<Family, Refusal> {
-        match value {
-            [1, _, _, _] => Ok(Family::V4),
-            [2, _, _, _] => Ok(Family::V6),
-            [_, _, _, _] => Err(Refusal(440, "Address Family not Supported")),
-            _ => Err(BAD),
-        }
-    }
-}
-
-/// What a client asks to have opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) family: Family,
-    /// The other family too, if that can be.
-    pub(crate) both: bool,
-    pub(crate) even: bool,
-    /// The port above is kept for whoever brings the token.
-    pub(crate) reserve: bool,
-    pub(crate) token: Option<[u8; 8]>,
-}
-
-/// What was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Opened {
-    /// The relayed addresses, one of a family, as clients are told them.
-    pub(crate) relayed: Vec<SocketAddr>,
-    /// Why there is none of the second family that was asked for.
-    pub(crate) missing: Option<Refusal>,
-    pub(crate) token: Option<[u8; 8]>,
-}
-
-/// An error's code and reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal(pub(crate) u16, pub(crate) &'static str);
-
-const BAD: Refusal = Refusal(400, "Bad Request");
-const MISMATCH: Refusal = Refusal(437, "Allocation Mismatch");
-const FORBIDDEN: Refusal = Refusal(403, "Forbidden");
-const OTHER_FAMILY: Refusal = Refusal(443, "Peer Address Family Mismatch");
-/// No port, or no room for more.
-pub(crate) const CAPACITY: Refusal = Refusal(508, "Insufficient Capacity");
-
-/// Opens what peers send to.
-pub(crate) trait Relays {
-    /// Opens sockets, which are then this client's.
-    fn open(&mut self, wanted: Wanted) -> Result<Opened, Refusal>;
-}
 
 /// What came of a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,6 +71,8 @@ struct Allocation {
     table: Arc<Table>,
     /// The table changed since it was last taken.
     changed: bool,
+    /// To peers, to the client.
+    budgets: [Arc<Budget>; 2],
 }
 
 impl Session {
@@ -152,6 +92,11 @@ impl Session {
         let allocation = self.allocation.as_mut().filter(|a| a.changed)?;
         allocation.changed = false;
         Some(allocation.table.clone())
+    }
+
+    /// What the allocation may have, to peers and to the client; without one, whatever it likes.
+    pub(crate) fn budgets(&self) -> [Arc<Budget>; 2] {
+        self.allocation.as_ref().map(|a| a.budgets.clone()).unwrap_or_default()
     }
 
     /// Ends an allocation whose time is over; true if there was one.
@@ -310,10 +255,10 @@ impl Session {
             username: signed.username.clone(),
             address: self.client.ip(),
         };
-        if let Err(limit) = self.server.limits().take(&holder) {
+        let meters = self.server.limits().take(&holder, now.at).map_err(|limit| {
             tracing::debug!(client = %self.client, limit, "an allocation is one too many");
-            return Err(Refusal(486, "Allocation Quota Reached"));
-        }
+            Refusal(486, "Allocation Quota Reached")
+        })?;
         let opened = relays.open(wanted).inspect_err(|_| self.server.limits().give_back(&holder))?;
         let mut policy = self.server.policy();
         opened.relayed.iter().for_each(|addr| policy.add_relayed(*addr, &holder.channel));
@@ -322,7 +267,10 @@ impl Session {
         let until = now.at + Duration::from_secs(lifetime_s.into());
         let transaction = message.transaction();
         let table = Arc::default();
-        self.allocation = Some(Allocation { holder, transaction, opened, lifetime_s, until, table, changed: true });
+        let kbps = self.server.config.max_kbps;
+        let budgets = meters.map(|credential| Arc::new(Budget { allocation: Meter::new(kbps, now.at), credential }));
+        let changed = true;
+        self.allocation = Some(Allocation { holder, transaction, opened, lifetime_s, until, table, changed, budgets });
         Ok(())
     }
 
@@ -484,38 +432,6 @@ impl Allocation {
     fn open_port(&mut self, peer: SocketAddr) {
         self.table_mut().open_port(peer);
     }
-}
-
-/// What an Allocate request asks to have opened.
-fn wanted(message: &Message<'_>) -> Result<Wanted, Refusal> {
-    match message.get(attribute::REQUESTED_TRANSPORT) {
-        Some([UDP, _, _, _]) => {}
-        Some([_, _, _, _]) => return Err(Refusal(442, "Unsupported Transport Protocol")),
-        _ => return Err(BAD),
-    }
-    let family = message.get(attribute::REQUESTED_ADDRESS_FAMILY);
-    let additional = message.get(attribute::ADDITIONAL_ADDRESS_FAMILY);
-    let even = message.get(attribute::EVEN_PORT).map(|value| value.first().copied().ok_or(BAD)).transpose()?;
-    let token = message.get(attribute::RESERVATION_TOKEN).map(|value| value.try_into().map_err(|_| BAD)).transpose()?;
-    let reserve = even.is_some_and(|bits| bits & 0x80 != 0);
-    let contradictory = (token.is_some() && (even.is_some() || family.is_some() || additional.is_some()))
-        || (family.is_some() && additional.is_some())
-        || (additional.is_some() && reserve);
-    if contradictory {
-        return Err(BAD);
-    }
-    let both = match additional.map(Family::read).transpose()? {
-        Some(Family::V4) => return Err(BAD),
-        both => both.is_some(),
-    };
-    let family = family.map(Family::read).transpose()?.unwrap_or(Family::V4);
-    Ok(Wanted { family, both, even: even.is_some(), reserve, token })
-}
-
-/// How long an allocation is to last.
-fn lifetime(message: &Message<'_>) -> Result<u32, Refusal> {
-    let asked = message.u32(attribute::LIFETIME).transpose().map_err(|_| BAD)?;
-    Ok(asked.unwrap_or(LIFETIME_S).clamp(LIFETIME_S, MAX_LIFETIME_S))
 }
 
 fn unknown_attributes<'w>(out: &'w mut Vec<u8>, message: &Message<'_>, unknown: &[u16]) -> Writer<'w> {

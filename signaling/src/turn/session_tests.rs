@@ -3,6 +3,7 @@
 use super::*;
 use crate::stun::{Integrity, Key, userhash};
 use crate::turn::Config;
+use crate::turn::asked::Wanted;
 
 const CHANNEL: &str = "arn:aws:kinesisvideo:us-east-1:1:channel/door/1";
 const PEER: &str = "8.8.8.8:7000";

@@ -1,6 +1,6 @@
 //! Clients over TCP and TLS: a connection is a client, and a task (RFC 8656 §3.1, RFC 8489 §6.2.2).
 
-use super::meter::{self, Meter};
+use super::meter::{self, Budget};
 use super::relay::{Opener, Relay, for_peer};
 use super::session::{Outcome, Session};
 use super::table::Table;
@@ -101,7 +101,6 @@ impl Turn {
     ) {
         let (read, write) = tokio::io::split(stream);
         let now = Instant::now();
-        let kbps = self.0.server.config.max_kbps;
         let connection = Connection {
             session: Session::new(self.0.server.clone(), client, false),
             shared: self.0.clone(),
@@ -111,7 +110,7 @@ impl Turn {
             out: Vec::new(),
             sent: 0,
             message_end: by_message.then_some(0),
-            meters: [Meter::new(kbps, now), Meter::new(kbps, now)],
+            budgets: Default::default(),
             since: now,
         };
         if let Some(Err(error)) = stop.run_until_cancelled(connection.run(read, write)).await {
@@ -133,7 +132,7 @@ struct Connection {
     /// Where the message ends that is being sent, if each is sent by itself.
     message_end: Option<usize>,
     /// To peers, to the client.
-    meters: [Option<Meter>; 2],
+    budgets: [Arc<Budget>; 2],
     /// When there was an allocation last, or the beginning.
     since: Instant,
 }
@@ -221,6 +220,7 @@ impl Connection {
             };
             if !opener.relays.is_empty() {
                 self.relays = opener.relays;
+                self.budgets = self.session.budgets();
             }
             match outcome {
                 Outcome::Dropped(why) => meter::dropped(why, 1),
@@ -232,11 +232,10 @@ impl Connection {
                         self.relays.clear();
                         self.since = at;
                     }
-                    self.shared.show();
                 }
                 Outcome::Send(peer, data) => {
                     let Some(relay) = for_peer(&self.relays, peer) else { continue };
-                    match self.meters[0].as_mut().is_none_or(|meter| meter.takes(data.len(), at)) {
+                    match self.budgets[0].takes(data.len(), at) {
                         true => meter::relayed("to peers", 1, data.len(), relay.send(peer, data.len().max(1), data)),
                         false => meter::dropped("over the limit", 1),
                     }
@@ -255,7 +254,7 @@ impl Connection {
         if let Some(table) = self.session.take_table() {
             self.table = table;
         }
-        let (table, out, sent, meter) = (&self.table, &mut self.out, self.sent, &mut self.meters[1]);
+        let (table, out, sent, budget) = (&self.table, &mut self.out, self.sent, &self.budgets[1]);
         let received = relay.socket.try_receive(buffers, |from, data| {
             let peer = SocketAddr::new(from.remote.ip(), from.remote.port());
             let Some(via) = table.via(peer, now) else { return meter::dropped("not permitted", 1) };
@@ -263,7 +262,7 @@ impl Connection {
             if out.len() - sent + length > BACKLOG_BYTES {
                 return meter::dropped("slow client", 1);
             }
-            if !meter.as_mut().is_none_or(|meter| meter.takes(data.len(), now)) {
+            if !budget.takes(data.len(), now) {
                 return meter::dropped("over the limit", 1);
             }
             frame(out, via, peer, data);
@@ -278,7 +277,7 @@ impl Connection {
 }
 
 /// Whether a message that begins so is ChannelData, and how many bytes it has; `None` for what is neither that nor STUN.
-fn message_bytes(head: &[u8]) -> Option<(bool, usize)> {
+pub(crate) fn message_bytes(head: &[u8]) -> Option<(bool, usize)> {
     let length = usize::from(u16::from_be_bytes([*head.get(2)?, *head.get(3)?]));
     match head[0] {
         0..=3 => Some((false, 20 + length)),

@@ -3,7 +3,7 @@
 //! What belongs here: the table of clients, one task for each of their sockets, and sending in runs. What does not: the socket's
 //! task (`crate::task`), which calls this for what is for TURN.
 
-use super::meter::{self, Meter};
+use super::meter::{self, Budget};
 use super::relay::{Opener, Relay, for_peer};
 use super::runs::{Equal, Runs};
 use super::server::Now;
@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -40,7 +41,7 @@ struct Client {
     session: Session,
     relays: Vec<Arc<Relay>>,
     table: watch::Sender<Arc<Table>>,
-    meter: Option<Meter>,
+    budget: Arc<Budget>,
     _stop: DropGuard,
 }
 
@@ -74,7 +75,7 @@ impl Clients {
                     let client = self.clients.remove(&path);
                     if let (true, Some(client)) = (again, client) {
                         let relays = opener.relays;
-                        self.add(path, client.session, relays, at);
+                        self.add(path, client.session, relays);
                     }
                 }
             }
@@ -85,20 +86,19 @@ impl Clients {
                 }
                 let relays = opener.relays;
                 if session.is_allocated() {
-                    self.add(path, session, relays, at);
+                    self.add(path, session, relays);
                 }
             }
         }
         if !self.answer.is_empty() {
             batch.push(path, &self.answer);
         }
-        self.shared.show();
     }
 
-    fn add(&mut self, path: Path, mut session: Session, relays: Vec<Arc<Relay>>, now: Instant) {
+    fn add(&mut self, path: Path, mut session: Session, relays: Vec<Arc<Relay>>) {
         let stop = self.stop.child_token();
         let table = watch::Sender::new(session.take_table().unwrap_or_default());
-        let kbps = self.shared.server.config.max_kbps;
+        let [budget, to_client] = session.budgets();
         for relay in &relays {
             let task = ToClient {
                 relay: relay.clone(),
@@ -106,13 +106,12 @@ impl Clients {
                 socket: self.socket.clone(),
                 path,
                 stop: stop.clone(),
-                meter: Meter::new(kbps, now),
+                budget: to_client.clone(),
             };
             let span = tracing::info_span!("turn relay", client = %path.remote);
             self.tasks.spawn(task.run().instrument(span));
         }
-        let meter = Meter::new(kbps, now);
-        self.clients.insert(path, Client { session, relays, table, meter, _stop: stop.drop_guard() });
+        self.clients.insert(path, Client { session, relays, table, budget, _stop: stop.drop_guard() });
     }
 
     /// Sends what waits for peers.
@@ -134,7 +133,7 @@ impl Client {
             Outcome::Answered => {}
             Outcome::Send(peer, data) => {
                 let Some(relay) = for_peer(&self.relays, peer) else { return };
-                match self.meter.as_mut().is_none_or(|meter| meter.takes(data.len(), now)) {
+                match self.budget.takes(data.len(), now) {
                     true => runs.push(relay, peer, data),
                     false => meter::dropped("over the limit", 1),
                 }
@@ -161,7 +160,7 @@ struct ToClient {
     socket: Arc<Socket>,
     path: Path,
     stop: CancellationToken,
-    meter: Option<Meter>,
+    budget: Arc<Budget>,
 }
 
 impl ToClient {
@@ -187,7 +186,7 @@ impl ToClient {
 
     fn take(&mut self, scratch: &mut Scratch, table: &Table, now: Instant) {
         let Scratch { buffers, run } = scratch;
-        let (socket, path, meter) = (&self.socket, self.path, &mut self.meter);
+        let (socket, path, budget) = (&self.socket, self.path, &self.budget);
         let most = socket.most_segments();
         let send = |run: &mut Equal| {
             if run.count() > 0 {
@@ -199,7 +198,7 @@ impl ToClient {
         let received = self.relay.socket.try_receive(buffers, |from, data| {
             let peer = SocketAddr::new(from.remote.ip(), from.remote.port());
             let Some(via) = table.via(peer, now) else { return meter::dropped("not permitted", 1) };
-            if !meter.as_mut().is_none_or(|meter| meter.takes(data.len(), now)) {
+            if !budget.takes(data.len(), now) {
                 return meter::dropped("over the limit", 1);
             }
             let length = framed_bytes(via, peer, data);
@@ -214,6 +213,9 @@ impl ToClient {
         }
     }
 }
+
+/// Data indications so far.
+static INDICATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// How many bytes a peer's data is to the client, without padding behind it.
 pub(crate) fn framed_bytes(via: Via, peer: SocketAddr, data: &[u8]) -> usize {
@@ -234,9 +236,9 @@ pub(crate) fn frame(out: &mut Vec<u8>, via: Via, peer: SocketAddr, data: &[u8]) 
             out.extend_from_slice(data);
         }
         Via::Indication => {
-            // Nobody answers an indication, so what its transaction is called is all the same (RFC 8489 §6).
+            // Nobody answers an indication, so what its transaction is called is all the same (RFC 8489 §6); no two are called alike.
             let mut transaction = [0; 12];
-            let _ = getrandom::fill(&mut transaction);
+            transaction[4..].copy_from_slice(&INDICATIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
             Writer::new(out, Class::Indication, method::DATA, transaction)
                 .xor(attribute::XOR_PEER_ADDRESS, peer)
                 .attribute(attribute::DATA, data);

@@ -4,6 +4,9 @@
 //! question 20) is taken out of two accounts: one of the address it goes to (of IPv6, its /64) and one of all together. What an
 //! account has not, is not answered; clients ask again. Whoever came back with a nonce, and so gets what is sent to him, fills the account
 //! of his address. Accounts lie in a table that never grows.
+//!
+//! Questions fill the account of all with half of their bytes: in a flood from all addresses, which would empty a fixed one with a few
+//! hundred packets a second, those who really ask still get their share, and all answers together stay behind what was asked.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -18,9 +21,12 @@ const ADDRESS_EVERY: Duration = Duration::from_secs(10);
 /// What one who has proven himself adds, and the most that he can have.
 const PROVEN_BYTES: u32 = 512;
 const MOST_PROVEN_BYTES: u32 = 64 << 10;
-/// Of all together in a second.
+const CHALLENGE_BYTES: u32 = 100;
+/// Of all together in a second, whatever is asked.
 const TOTAL_BYTES: u32 = 16 << 10;
 const TOTAL_EVERY: Duration = Duration::from_secs(1);
+/// Questions can fill the account of all together up to this.
+const MOST_TOTAL_BYTES: u32 = 256 << 10;
 
 #[derive(Clone, Copy, Default)]
 struct Account {
@@ -68,14 +74,18 @@ impl Unproven {
             return true;
         }
         self.total.renew(now, TOTAL_EVERY, TOTAL_BYTES);
+        let earned = u32::try_from(asked / 2).unwrap_or_default();
+        let whole = u32::try_from(answer).unwrap_or(u32::MAX);
+        self.total.left = self.total.left.saturating_add(earned).min(MOST_TOTAL_BYTES);
         let left = self.total.left;
         let account = self.account(ip);
         account.renew(now, ADDRESS_EVERY, ADDRESS_BYTES);
-        if account.left < excess || left < excess {
+        if account.left < excess || left < whole {
             return false;
         }
         account.left -= excess;
-        self.total.left = left - excess;
+        // All of it: half of what was asked is to pay for whole answers.
+        self.total.left = left - whole;
         true
     }
 
@@ -84,6 +94,8 @@ impl Unproven {
         let account = self.account(ip);
         account.renew(now, ADDRESS_EVERY, ADDRESS_BYTES);
         account.left = (account.left + PROVEN_BYTES).min(MOST_PROVEN_BYTES);
+        // It has more bytes than the challenge that it answers.
+        self.total.left = (self.total.left + CHALLENGE_BYTES).min(MOST_TOTAL_BYTES);
     }
 }
 
@@ -119,6 +131,31 @@ mod tests {
             });
             assert!(answered.count() * answer < asked as usize * question, "{question} {answer}");
         }
+    }
+
+    #[test]
+    fn who_really_asks_is_answered_in_a_flood_from_all_addresses() {
+        let (mut unproven, start) = (Unproven::default(), Instant::now());
+        // 20 000 questions a second of addresses that never asked; each seven tries of one client, as RFC 8489 §6.2.1 has them.
+        let (mut n, mut answered) = (0u32, 0);
+        for client in 0..50u32 {
+            let tries = (0..7).any(|_| {
+                (0..1000).for_each(|_| {
+                    n += 1;
+                    let at = start + Duration::from_micros(u64::from(n) * 50);
+                    unproven.may_answer(
+                        IpAddr::from(n.wrapping_mul(2_654_435_761).to_be_bytes()),
+                        QUESTION,
+                        CHALLENGE,
+                        at,
+                    );
+                });
+                let at = start + Duration::from_micros(u64::from(n) * 50 + 10 + u64::from(client % 40));
+                unproven.may_answer(IpAddr::from(client.to_be_bytes()), QUESTION, CHALLENGE, at)
+            });
+            answered += u32::from(tries);
+        }
+        assert!(answered >= 12, "{answered} of 50");
     }
 
     #[test]
