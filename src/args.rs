@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Hold(Options<HoldCommand>),
     /// Look at the keys of encrypted recordings, wrap them by another master key, or destroy one with its stream.
     Encryption(EncryptionOptions),
+    /// Test from here which ways to a server's STUN and TURN work, and how long each takes.
+    IceTest(IceTestOptions),
     /// Run the server with a camera that plays a synthetic street, a rule, and a receiver that prints its alerts.
     Demo(DemoOptions),
     /// Serve the synthetic street over RTSP, until standard input closes.
@@ -90,6 +92,23 @@ pub(crate) struct CheckOptions {
     /// Make the catalog anew from the segments; the old one is kept aside, and what segments do not hold is taken from it.
     #[arg(long, conflicts_with = "online")]
     pub(crate) rebuild: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Clone)]
+pub(crate) struct IceTestOptions {
+    /// The server, such as https://nvr.local:8080, asked with the credentials of VIDICON_ACCESS_KEY_ID and VIDICON_SECRET_ACCESS_KEY, else with
+    /// root's.
+    #[arg(long, env = "VIDICON_URL", value_name = "URL")]
+    pub(crate) url: String,
+    /// Certificates (PEM) to trust beside the system's.
+    #[arg(long, env = "VIDICON_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// How long each way may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) wait: u64,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

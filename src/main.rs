@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         args::Command::Certificate(options) => cmd::identities::certificate(options),
         args::Command::RoleAlias(options) => cmd::identities::role_alias(options),
         args::Command::Hold(options) => cmd::identities::hold(options),
+        args::Command::IceTest(options) => cmd::ice_test::run(&options),
         args::Command::Encryption(options) => cmd::encryption::run(options),
         args::Command::Demo(options) => cmd::demo::run(options),
         args::Command::DemoCamera(options) => {

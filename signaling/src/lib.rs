@@ -15,6 +15,7 @@ mod fanout;
 #[doc(hidden)]
 pub mod fuzzing;
 mod ice;
+pub mod ice_test;
 mod link;
 #[cfg(test)]
 mod live_tests;

@@ -21,6 +21,7 @@ mod footprint;
 mod health;
 mod hls;
 mod holds;
+mod ice_test;
 mod linger;
 mod listed;
 mod pace;

@@ -11,7 +11,7 @@ use crate::{
     },
     aws, cameras,
     error::Error,
-    events, health, hls, holds, page, rules,
+    events, health, hls, holds, ice_test, page, rules,
     state::Shared,
     streams, targets, trust, whep,
 };
@@ -87,6 +87,7 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/v1/session", Action::PAGE, || get(session::who)),
     route(Method::DELETE, "/v1/session", Action::PAGE, || delete(session::sign_out)),
     route(Method::GET, "/v1/server", Action::named("vidicon:DescribeServer"), || get(health::server)),
+    route(Method::POST, "/v1/ice-test", Action::named("vidicon:TestConnectivity"), || post(ice_test::servers)),
     route(Method::GET, "/v1/cameras", Action::named("vidicon:ListCameras"), || get(cameras::list)),
     route(Method::POST, "/v1/cameras", Action::named("vidicon:CreateCamera"), || post(cameras::create)),
     route(Method::POST, "/v1/cameras/probe", Action::named("vidicon:ProbeCamera"), || post(cameras::probe)),

@@ -94,6 +94,16 @@ impl Server {
         self.answer("GET", path, None).await
     }
 
+    /// Asks for something to be made, whatever is answered.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Result<Answer, Failure> {
+        self.answer("POST", path, Some(body)).await
+    }
+
+    /// What it takes to speak TLS to the same host.
+    pub(crate) fn tls(&self) -> &TlsConnector {
+        &self.tls
+    }
+
     async fn answer(&self, method: &str, path: &str, body: Option<Value>) -> Result<Answer, Failure> {
         let host = match self.url.port() {
             Some(port) => format!("{}:{port}", self.url.host_str().unwrap_or_default()),

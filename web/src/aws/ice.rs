@@ -61,7 +61,7 @@ fn name(member: &str, given: Option<&str>) -> Result<(), Error> {
 }
 
 /// Where TURN is served, by RFC 7065: over UDP beside WebRTC, over what else there is a port for.
-fn uris(turn: &Turn, host: &str, udp_port: u16) -> Vec<String> {
+pub(crate) fn uris(turn: &Turn, host: &str, udp_port: u16) -> Vec<String> {
     let tcp = turn.tcp_port().map(|port| format!("turn:{host}:{port}?transport=tcp"));
     let tls = turn.tls_port().map(|port| format!("turns:{host}:{port}?transport=tcp"));
     [Some(format!("turn:{host}:{udp_port}?transport=udp")), tcp, tls].into_iter().flatten().collect()

@@ -20,7 +20,7 @@ mod error;
 mod fragments;
 mod fragments_body;
 mod get_media;
-mod ice;
+pub(crate) mod ice;
 pub(crate) mod json;
 mod names;
 pub(crate) mod paging;

@@ -12,6 +12,14 @@ export interface Server {
   started_at_ms: Millis;
 }
 
+/** Where STUN and TURN are, with credentials for a test; without TURN no URIs. */
+export interface IceTestServers {
+  uris: string[];
+  username?: string;
+  password?: string;
+  ttl_s?: number;
+}
+
 export type Transport = "tcp" | "udp";
 
 export interface Failure {

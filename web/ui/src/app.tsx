@@ -11,6 +11,7 @@ import { Icon, Logo, type IconName } from "./ui/icons";
 import { AddCamera } from "./views/add-camera";
 import { Alerts } from "./views/alerts";
 import { CameraPage } from "./views/camera";
+import { Connection } from "./views/connection";
 import { Targets } from "./views/targets";
 import { Wall } from "./views/wall";
 
@@ -27,6 +28,8 @@ function Page() {
       return <Alerts key={at.stream ?? ""} stream={at.stream} />;
     case "targets":
       return <Targets />;
+    case "connection":
+      return <Connection />;
     case "add":
       return <AddCamera />;
   }
@@ -63,6 +66,7 @@ function Header() {
         <NavLink href={hrefTo.wall} icon="wall" label="Wall" current={page === "wall" || page === "camera"} />
         <NavLink href={hrefTo.alerts()} icon="bell" label="Alerts" current={page === "alerts"} count={today} />
         <NavLink href={hrefTo.targets} icon="target" label="Targets" current={page === "targets"} />
+        <NavLink href={hrefTo.connection} icon="signal" label="Connection" current={page === "connection"} />
         <NavLink href={hrefTo.add} icon="plus" label="Add camera" current={page === "add"} />
       </nav>
       <div class="top-right">
@@ -103,7 +107,7 @@ export function App() {
   const first = useRef(true);
   const place = at.page === "camera" ? `camera ${at.name}` : at.page;
   useEffect(() => {
-    const titles = { wall: "Wall", alerts: "Alerts", targets: "Targets", add: "Add a camera", camera: at.page === "camera" ? at.name : "" };
+    const titles = { wall: "Wall", alerts: "Alerts", targets: "Targets", connection: "Connection", add: "Add a camera", camera: at.page === "camera" ? at.name : "" };
     document.title = `${titles[at.page]} · Vidicon`;
     // A new page is announced and read from its start; the first one is where the browser put it.
     if (!first.current) main.current?.focus({ preventScroll: true });

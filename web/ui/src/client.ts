@@ -1,7 +1,7 @@
 // Calls to the REST API. Every failure becomes an `ApiError` whose message can be shown as it is.
 
 import type {
-  Alert, ApiErrorBody, Camera, Delivery, Detection, KeptChange, Millis, NewCamera, NewTarget, ProbeAnswer, Rule, Server, StoreUsage, Stream, Target,
+  Alert, ApiErrorBody, Camera, Delivery, Detection, IceTestServers, KeptChange, Millis, NewCamera, NewTarget, ProbeAnswer, Rule, Server, StoreUsage, Stream, Target,
   Timeline,
 } from "./api";
 
@@ -79,6 +79,7 @@ export const PAGE = 5000;
 
 export const api = {
   server: () => get<Server>("/v1/server"),
+  iceTest: () => send<IceTestServers>("POST", "/v1/ice-test", {}),
   signOut: () => send<void>("DELETE", "/v1/session"),
 
   cameras: async () => (await get<{ cameras: Camera[] }>("/v1/cameras")).cameras,

@@ -8,6 +8,7 @@ export type Route =
   | { page: "camera"; name: string; at: Millis | undefined }
   | { page: "alerts"; stream: string | undefined }
   | { page: "targets" }
+  | { page: "connection" }
   | { page: "add" };
 
 export function parseRoute(hash: string): Route {
@@ -23,6 +24,8 @@ export function parseRoute(hash: string): Route {
       return { page: "alerts", stream: params.get("camera") ?? undefined };
     case "targets":
       return { page: "targets" };
+    case "connection":
+      return { page: "connection" };
     case "add":
       return { page: "add" };
     default:
@@ -42,6 +45,7 @@ export const hrefTo = {
   wall: "#/",
   add: "#/add",
   targets: "#/targets",
+  connection: "#/connection",
   alerts: (stream?: string) => (stream ? `#/alerts?camera=${encodeURIComponent(stream)}` : "#/alerts"),
   camera: (name: string, at?: Millis) => `#/camera/${encodeURIComponent(name)}${at === undefined ? "" : `?t=${Math.round(at)}`}`,
 };
