@@ -310,8 +310,8 @@ ROWS = {
     "encryption_cost": lambda args: storage_rows.encryption_cost(args, example, row),
     "encryption_rate": lambda args: storage_rows.encryption_rate(args, example, row),
     "store_local_vs_fio": lambda args: storage_rows.store_local_vs_fio(args, example, row),
-    "turn_vs_coturn_1": lambda args: turn_rows.turn_vs_coturn(1)(args, row),
-    "turn_vs_coturn_200": lambda args: turn_rows.turn_vs_coturn(200)(args, row),
+    "turn_vs_coturn_1": lambda args: turn_rows.turn_vs_coturn(1)(args, row, binary_of_example),
+    "turn_vs_coturn_200": lambda args: turn_rows.turn_vs_coturn(200)(args, row, binary_of_example),
     "store_s3_vs_put": lambda args: s3_rows.store_s3_vs_put(args, example, row),
     "read_hour_vs_get": lambda _args: s3_rows.read_hour_vs_get(example, row),
 }
