@@ -158,6 +158,6 @@ fn a_viewer_behind_a_nat_without_udp_gets_its_picture_through_turn() {
     for scheme in ["turns:", "turn:"] {
         let (code, said) = watch(scheme);
         assert_eq!(code, Some(0), "by {scheme} {said}");
-        println!("by {scheme} {said}");
+        eprintln!("by {scheme} {said}");
     }
 }
