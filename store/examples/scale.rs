@@ -4,6 +4,8 @@
 //! - `rows FOLDER STREAMS SECONDS SEGMENT_BYTES`: a catalog with a synthetic fragment of 312 KB a second of each stream, in the order in which
 //!   they would have come, and sparse segments of the size that those fragments have, where SEGMENT_BYTES is not 0.
 //! - `seek FOLDER LOOKUPS`: look-ups by time at random places, of streams in turn, and pages of ten seconds.
+//! - `bare FOLDER LOOKUPS CACHE_KIB MMAP_BYTES`: what stands beside that: rows by their key and by time through SQLite alone, and pages of the
+//!   file at random places.
 //! - `record FOLDER`: prints `open`, and records until it is killed.
 //! - `open FOLDER`: how long opening takes.
 //! - `hour FOLDER CAMERAS FRAGMENTS BYTES`: records so many fragments of each camera side by side, as fast as it goes.
@@ -184,6 +186,48 @@ async fn seek(data: &str, lookups: u64) -> serde_json::Value {
     }
     store.stop().await.unwrap();
     serde_json::json!({"p50_ms": p(&mut one, 0.5), "p99_ms": p(&mut one, 0.99), "page_p99_ms": p(&mut pages, 0.99)})
+}
+
+fn bare(data: &str, lookups: u64, cache_kib: i64, mmap: i64) -> serde_json::Value {
+    let path = Path::new(data).join("catalog.sqlite");
+    let file = File::open(&path).unwrap();
+    let pages = file.metadata().unwrap().len() / 4096;
+    let c = Connection::open(&path).unwrap();
+    c.pragma_update(None, "cache_size", -cache_kib).unwrap();
+    c.pragma_update_and_check(None, "mmap_size", mmap, |_| Ok(())).unwrap();
+    let (streams, last): (i64, i64) = c
+        .query_row("SELECT max(stream), max(counter) FROM fragments WHERE stream = 1", [], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })
+        .unwrap();
+    let streams = streams.max(c.query_row("SELECT count(*) FROM streams", [], |r| r.get(0)).unwrap());
+    let columns = "SELECT counter, producer_start, server_start, random, duration_ms, bytes, frames, crc32c, header, cause, segment, place";
+    let by_key = format!("{columns} FROM fragments WHERE stream = ?1 AND counter = ?2");
+    let by_time = format!(
+        "{columns} FROM fragments INDEXED BY fragments_by_time WHERE stream = ?1 AND producer_start <= ?2 ORDER BY producer_start DESC LIMIT 1"
+    );
+    let (mut by_key, mut by_time) = (c.prepare(&by_key).unwrap(), c.prepare(&by_time).unwrap());
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    let (mut x, mut page) = (0x9e37_79b9_7f4a_7c15u64, [0; 4096]);
+    for i in 0..lookups as i64 {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (stream, counter) = (i % streams + 1, (x >> 11) as i64 % last + 1);
+        let mut timed = |of: usize, work: &mut dyn FnMut()| {
+            let began = Instant::now();
+            work();
+            times[of].push(began.elapsed().as_secs_f64() * 1000.0);
+        };
+        let row = |statement: &mut rusqlite::Statement<'_>, at: i64| {
+            statement.query_row(params![stream, at], |r| r.get::<_, i64>(11)).unwrap();
+        };
+        // Each at a place of its own, so that none reads what the one before has brought in.
+        timed(0, &mut || row(&mut by_key, counter));
+        timed(1, &mut || row(&mut by_time, T0 + (counter * 7919 % last + 1) * 1000 + 500));
+        timed(2, &mut || file.read_exact_at(&mut page, (x >> 7) % pages * 4096).unwrap());
+    }
+    let [key, time, read] = &mut times;
+    serde_json::json!({"key_p50_ms": p(key, 0.5), "key_p99_ms": p(key, 0.99), "time_p50_ms": p(time, 0.5), "time_p99_ms": p(time, 0.99),
+        "page_p50_ms": p(read, 0.5), "page_p99_ms": p(read, 0.99)})
 }
 
 /// Records one fragment of so many bytes; gives what its durability is waited for with.
@@ -370,6 +414,7 @@ async fn main() {
     let said = match arguments[..] {
         ["rows", data, streams, seconds, segment] => rows(data, n(streams), n(seconds), n(segment)).await,
         ["seek", data, lookups] => seek(data, n(lookups)).await,
+        ["bare", data, lookups, cache, mmap] => bare(data, n(lookups), n(cache) as i64, n(mmap) as i64),
         ["record", data] => record(data).await,
         ["open", data] => {
             let began = Instant::now();

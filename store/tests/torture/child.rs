@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::faulty::{Fault, Faults, Faulty, Op};
 use store::{Clock, Config, Error, Kind, Offer, StorageConfig, Store, Stream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Where the child finds its [`Orders`].
 pub const VARIABLE: &str = "VIDICON_TORTURE_CHILD";
 /// The store's own variable for the fail point of a process.
 pub const FAIL_POINT: &str = "VIDICON_FAIL_POINT";
-/// Fragments that a producer has under way at once.
+/// Fragments that a camera or producer has under way at once. Groups are small and each is synced: with more, what else is recorded or
+/// deleted would wait behind them for as long as the disk is slow.
 const UNDER_WAY: usize = 8;
 const CAMERAS: usize = 2;
 /// The clock of the child runs this much faster than time: a retention of a day is 600 ms.
@@ -162,11 +163,14 @@ async fn stream(store: &Store, text: &str) -> Stream {
 async fn camera(store: Store, s: usize, round: i64, slower: u32) {
     let stream = stream(&store, &format!("camera-{s}")).await;
     let mut writer = stream.writer();
+    let under_way = Arc::new(Semaphore::new(UNDER_WAY));
     for i in 0.. {
+        let permit = under_way.clone().acquire_owned().await.expect("it is never closed");
         let start = T0 + round * 100_000_000 + i * STEP;
         match write_all(&mut writer, events_at(s, start)).await {
             Ok(Offer::Sealed(number, durable)) => {
                 tokio::spawn(async move {
+                    let _permit = permit;
                     match durable.wait().await {
                         Ok(meta) => {
                             assert_eq!(meta.number, number);
