@@ -9,7 +9,7 @@
 //! - `record FOLDER`: prints `open`, and records until it is killed.
 //! - `open FOLDER`: how long opening takes.
 //! - `hour FOLDER CAMERAS FRAGMENTS BYTES`: records so many fragments of each camera side by side, as fast as it goes.
-//! - `read FOLDER STREAM`: reads all of a stream, in order.
+//! - `read FOLDER STREAM [TIMES]`: reads all of a stream, in order, so many times (1).
 //! - `ingest FOLDER STREAMS SECONDS BYTES RATE`: fragments of BYTES on so many streams, RATE bytes a second in all, or as fast as it goes (0);
 //!   behind what `rows` made, if it did.
 //!
@@ -290,14 +290,16 @@ async fn hour(data: &str, cameras: u64, fragments: u64, bytes: usize) -> serde_j
     serde_json::json!({"seconds": seconds, "bytes": cameras * fragments * bytes as u64})
 }
 
-async fn read(data: &str, stream: &str) -> serde_json::Value {
+async fn read(data: &str, stream: &str, times: u64) -> serde_json::Value {
     let store = open(data).await;
     let all = Range { from: UnixMillis(0), to: UnixMillis(i64::MAX) };
-    let mut fragments = Fragments::new(store.stream(&stream.parse().unwrap()).unwrap(), all);
     let (began, before, mut bytes, mut count) = (Instant::now(), cpu(), 0u64, 0u64);
-    while let Some((_, read)) = fragments.next().await.unwrap() {
-        bytes += read.unwrap().cluster.len() as u64;
-        count += 1;
+    for _ in 0..times {
+        let mut fragments = Fragments::new(store.stream(&stream.parse().unwrap()).unwrap(), all);
+        while let Some((_, read)) = fragments.next().await.unwrap() {
+            bytes += read.unwrap().cluster.len() as u64;
+            count += 1;
+        }
     }
     let (seconds, cpu_s) = (began.elapsed().as_secs_f64(), cpu() - before);
     store.stop().await.unwrap();
@@ -424,7 +426,8 @@ async fn main() {
             serde_json::json!({"seconds": seconds})
         }
         ["hour", data, cameras, fragments, bytes] => hour(data, n(cameras), n(fragments), n(bytes) as usize).await,
-        ["read", data, stream] => read(data, stream).await,
+        ["read", data, stream] => read(data, stream, 1).await,
+        ["read", data, stream, times] => read(data, stream, n(times)).await,
         ["ingest", data, streams, seconds, bytes, rate] => {
             ingest(data, n(streams), seconds.parse().unwrap(), bytes.parse().unwrap(), n(rate)).await
         }

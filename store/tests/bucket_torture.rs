@@ -95,7 +95,8 @@ impl Random {
                 // The spool is passed where the bucket is slow.
                 let seed = if point.starts_with("spool.") { self.below(u64::MAX) | 1 } else { 0 };
                 // Those are not passed often.
-                let most = if point.starts_with("recovery.") || point.starts_with("segment.") { 1 } else { 3 };
+                let seldom = ["recovery.", "segment.", "spool."].iter().any(|of| point.starts_with(of));
+                let most = if seldom { 1 } else { 3 };
                 End::Die(point, 1 + self.below(most) as u32, seed)
             }
             5 => [End::Early(self.ms(60)), End::Without][self.below(2) as usize].clone(),
@@ -180,8 +181,8 @@ fn live(garage: &mut Garage, orders: &Orders, end: &End, what: &str) -> (Vec<Str
             std::thread::sleep(*after);
             garage.kill();
         }
-        // It ends by itself.
-        End::Die(..) | End::Stop(_) | End::Without => drop(life.ended.recv_timeout(Duration::from_secs(3))),
+        // It ends by itself, and what hangs does not wait for ever.
+        End::Die(..) | End::Stop(_) | End::Without => drop(life.ended.recv_timeout(Duration::from_secs(30))),
     }
     let told = life.kill(what);
     if let End::Both(_) | End::Without = end {

@@ -29,23 +29,40 @@ def forget(*paths):
             os.close(fd)
 
 
+def keep(path):
+    """Brings a file into the kernel's page cache."""
+    with open(path, "rb") as file:
+        while file.read(1 << 20):
+            pass
+
+
 def seek_26m_p99(example, row):
-    """The same look-ups in a catalog of 0.26 and of 26 million rows, both out of a cold page cache first."""
+    """The same look-ups in a catalog of 0.26 and of 26 million rows: out of a cold page cache, and all of the file in memory. Beside the cold
+    ones pages of the same file at random places, which no catalog of that size can do without; beside the others SQLite alone."""
     figures = []
     with scratch() as folder:
         for name, (cameras, seconds) in (("small", SEEK_SMALL), ("large", SEEK_LARGE)):
             data = f"{folder}/{name}"
             made = example("vidicon-store", "scale", "rows", data, str(cameras), str(seconds), "0")
             forget(f"{data}/catalog.sqlite")
+            page = example("vidicon-store", "scale", "bare", data, "2000", "16384", "0")
+            forget(f"{data}/catalog.sqlite")
             cold = example("vidicon-store", "scale", "seek", data, "2000")
-            figures.append((made, cold, example("vidicon-store", "scale", "seek", data, "5000")))
-    (_, small_cold, small), (made, cold, large) = figures
+            keep(f"{data}/catalog.sqlite")
+            warm = example("vidicon-store", "scale", "seek", data, "5000")
+            bare = example("vidicon-store", "scale", "bare", data, "5000", "16384", "0")
+            figures.append((made, page, cold, warm, bare))
+    (_, _, small_cold, small, small_bare), (made, page, cold, large, bare) = figures
     size = made["bytes_per_fragment"]
-    passed = cold["p99_ms"] <= 10 and large["p99_ms"] <= 10 and size <= 120
-    note = (f"{made['rows'] / 1e6:.3g} M rows, either clock; at 0.26 M {small['p99_ms']:.2g} ms; 2000 look-ups from a cold cache "
-            f"{cold['p99_ms']:.2g} ms (0.26 M: {small_cold['p99_ms']:.2g}); a page of 10 s {large['page_p99_ms']:.2g} ms; "
-            f"{size:.4g} bytes a fragment; baseline: 0.26 M rows")
-    return row(large["p99_ms"], "ms a look-up", small["p99_ms"], "at most 10 ms, 120 bytes", passed, note)
+    # A look-up reads a page of an index and one of the table, and of a cold file those that lead there.
+    flat = large["p50_ms"] <= 2 * small["p50_ms"] and cold["p50_ms"] <= 6 * page["page_p50_ms"]
+    passed = cold["p99_ms"] <= 10 and large["p99_ms"] <= 10 and size <= 120 and flat
+    note = (f"{made['rows'] / 1e6:.3g} M rows, either clock, the file in memory; median {large['p50_ms']:.2g} ms, at 0.26 M {small['p50_ms']:.2g} "
+            f"(SQLite alone, by time: {bare['time_p50_ms']:.2g}, {small_bare['time_p50_ms']:.2g}); 2000 look-ups of a cold file {cold['p50_ms']:.2g} "
+            f"and p99 {cold['p99_ms']:.2g} ms (0.26 M: {small_cold['p50_ms']:.2g}, {small_cold['p99_ms']:.2g}), a page of it at a random place "
+            f"{page['page_p50_ms']:.2g} and {page['page_p99_ms']:.2g}; a page of 10 s {large['page_p99_ms']:.2g} ms; {size:.4g} bytes a fragment; "
+            f"baseline: 0.26 M rows")
+    return row(large["p99_ms"], "ms a look-up", small["p99_ms"], "at most 10 ms, flat, 120 bytes", passed, note)
 
 
 def wait_ready(server, until):
@@ -164,7 +181,8 @@ def encryption(args, example):
                     with tempfile.TemporaryDirectory(dir=folder) as data:
                         run = example("vidicon-store", "scale", "ingest", data, "4", seconds, "1000000", "40000000", **env)
                         figures["written"][key].append(run["cpu_s"] / (run["media_bytes"] / 1e9))
-                        run = example("vidicon-store", "scale", "read", data, "cam0", **env)
+                        # Often enough that the clock's steps of 10 ms are a hundredth of it.
+                        run = example("vidicon-store", "scale", "read", data, "cam0", "20", **env)
                         figures["read"][key].append(run["cpu_s"] / (run["bytes"] / 1e9))
                     with tempfile.TemporaryDirectory(dir=folder) as data:
                         run = example("vidicon-store", "scale", "ingest", data, "20", seconds, "1000000", "0", **env)
