@@ -86,7 +86,8 @@ export function look() {
   const context = canvas.getContext('2d', { willReadFrequently: true });
   context.drawImage(video, 0, 0, 32, 18);
   const at = (x) => [...context.getImageData(x, 9, 1, 1).data.slice(0, 3)];
-  return { left: at(8), right: at(24), shown: video.getVideoPlaybackQuality().totalVideoFrames, size: [video.videoWidth, video.videoHeight] };
+  const grey = context.getImageData(0, 0, 32, 18).data.filter((_, i) => i % 4 === 1);
+  return { left: at(8), right: at(24), spread: Math.max(...grey) - Math.min(...grey), shown: video.getVideoPlaybackQuality().totalVideoFrames, size: [video.videoWidth, video.videoHeight] };
 }
 
 /** A server over TLS, with these settings, and a browser that trusts it. */

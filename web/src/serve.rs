@@ -122,6 +122,7 @@ pub async fn serve(app: App, ports: Vec<Port>, stop: CancellationToken, tasks: &
         tasks.spawn(task.run().instrument(info_span!("http", %address)));
     }
     tasks.spawn(crate::aws::signaling::run(shared.clone()).instrument(info_span!("signaling")));
+    tasks.spawn(crate::aws::signaling::run_masters(shared.clone()).instrument(info_span!("channel masters")));
     let upkeep = async move {
         let mut every = tokio::time::interval(UPKEEP);
         while stop.run_until_cancelled(every.tick()).await.is_some() {

@@ -197,6 +197,7 @@ fn sample(method: &str, path: &str, object: &str, arn: &str) -> Sample {
         ("POST", "/v1/streams/{name}/whep") => {
             Sample { query: "", headers: vec![("content-type", "application/sdp".into())], body: "no offer".into() }
         }
+        ("PUT", "/v1/channels/{name}/source") => json(json!({"stream": "own"})),
         ("DELETE", "/v1/streams/{name}/fragments") => {
             Sample { query: "?from=0&to=1", headers: vec![], body: String::new() }
         }

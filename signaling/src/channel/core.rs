@@ -84,10 +84,13 @@ pub enum Refused {
     /// Too many offers wait for their answers, or too many messages wait.
     #[error("{0}")]
     TooMuch(String),
+    /// The server itself is its master.
+    #[error("this channel shows a stream of the server, which is its master: no other can be")]
+    Seated,
 }
 
 /// Why a synchronous offer got no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
     /// Not in time.
     #[error("the master did not answer in time")]
@@ -98,6 +101,18 @@ pub enum NoAnswer {
     /// The channel was deleted, or the server stops.
     #[error("the channel is not there any more")]
     Gone,
+    /// The server, which is the master, does not answer it, and why.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Why the server, where it is the master, does not answer an offer: what a viewer is told by `STATUS_RESPONSE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The `errorType`.
+    pub error_type: &'static str,
+    /// A sentence for people.
+    pub description: String,
 }
 
 /// Why a socket is closed. The codes are those of RFC 6455 §7.4.
@@ -162,6 +177,8 @@ pub struct Presence {
 struct Socket {
     channel: ChannelId,
     role: Role,
+    /// It is none: the server itself is the master here.
+    is_own: bool,
     pace: Pace,
     /// When it was last heard.
     heard: Instant,
@@ -248,11 +265,39 @@ impl Core {
     /// A client connects. One of the same role, or viewer's id, is replaced and closed.
     ///
     /// # Errors
-    /// The first three of [`Refused`].
+    /// The first three of [`Refused`], and the last.
     pub fn handle_connected(&mut self, now: Instant, connect: Connect) -> Result<SocketId, Refused> {
+        self.join(now, connect, false)
+    }
+
+    /// The server itself becomes the master of a channel, in place of whoever is. Until [`Core::handle_closed`] nobody else can be.
+    /// Its mail and wake-ups are those of a socket; it is asked for no pongs, and answers by [`Core::handle_reply`].
+    ///
+    /// # Errors
+    /// The first and the third of [`Refused`].
+    pub fn handle_seated(
+        &mut self,
+        now: Instant,
+        channel: ChannelId,
+        ttl: Duration,
+        since: UnixMillis,
+    ) -> Result<SocketId, Refused> {
+        self.join(now, Connect { channel, role: Role::Master, ttl, since }, true)
+    }
+
+    /// Whether the server is the master of a channel.
+    fn is_own(&self, channel: &ChannelId) -> bool {
+        let seat = self.rooms.get(channel).and_then(|room| room.seat(&Role::Master));
+        seat.and_then(|seat| self.sockets.get(&seat.socket)).is_some_and(|socket| socket.is_own)
+    }
+
+    fn join(&mut self, now: Instant, connect: Connect, is_own: bool) -> Result<SocketId, Refused> {
         let Connect { channel, role, ttl, since } = connect;
         if self.is_stopped {
             return Err(Refused::Stopping);
+        }
+        if role == Role::Master && !is_own && self.is_own(&channel) {
+            return Err(Refused::Seated);
         }
         let room = self.rooms.get(&channel);
         let replaces = room.is_some_and(|room| room.seat(&role).is_some());
@@ -269,6 +314,7 @@ impl Core {
         let socket = Socket {
             channel: channel.clone(),
             role: role.clone(),
+            is_own,
             pace: Pace::new(now),
             heard: now,
             is_asked: false,
@@ -304,9 +350,11 @@ impl Core {
         if text.trim().is_empty() {
             return;
         }
-        let read = Read::of(text);
+        let Read { is_object, correlation_id, message } = Read::of(text);
         let done = match verdict {
-            Verdict::Taken => read.message.and_then(|message| self.route(now, &channel, &role, message)),
+            Verdict::Taken => {
+                message.and_then(|message| self.route(now, &channel, &role, message, correlation_id.as_deref()))
+            }
             Verdict::Refused | Verdict::Flood => Err(Fault::limit(format!(
                 "more than {} messages a second (signaling.messages_per_s)",
                 self.config.messages_per_s
@@ -314,10 +362,51 @@ impl Core {
         };
         let Err(fault) = done else { return };
         // Only who gave an id hears of it, but for what cannot be read at all.
-        if read.correlation_id.is_some() || !read.is_object {
-            let told = Frame::Text(status_response(read.correlation_id.as_deref(), &fault));
+        if correlation_id.is_some() || !is_object {
+            let told = Frame::Text(status_response(correlation_id.as_deref(), &fault));
             self.send(id, told);
         }
+    }
+
+    /// The server, as the master on this seat, answers the offer of a viewer, or says why not; `correlation_id` is the offer's. True if
+    /// the answer is on its way; who has gone is not told.
+    pub fn handle_reply(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        to: &ClientId,
+        correlation_id: Option<&str>,
+        reply: Result<String, Refusal>,
+    ) -> bool {
+        let Some(socket) = self.sockets.get(&id).filter(|s| s.is_own && s.closing.is_none()) else { return false };
+        let channel = socket.channel.clone();
+        match reply {
+            Ok(payload) => {
+                let message =
+                    Message { kind: Kind::Answer, recipient: Some(to.to_string()), payload, ice_servers: None };
+                self.route(now, &channel, &Role::Master, message, None).is_ok()
+            }
+            Err(Refusal { error_type, description }) => {
+                let Some(room) = self.rooms.get(&channel) else { return false };
+                let viewer = room.seat(&Role::Viewer(to.clone())).map(|seat| seat.socket);
+                match (room.offers.get(to).copied(), viewer) {
+                    (Some(offer), _) => self.answer(offer, Err(NoAnswer::Refused(description))),
+                    (None, Some(viewer)) => {
+                        let told = status_response(correlation_id, &Fault { error_type, description });
+                        self.send(viewer, Frame::Text(told));
+                    }
+                    (None, None) => {}
+                }
+                false
+            }
+        }
+    }
+
+    /// The socket of a viewer, or the synchronous offer by which somebody asks under that id.
+    pub fn asks_by(&self, channel: &ChannelId, id: &ClientId) -> Option<Result<SocketId, OfferId>> {
+        let room = self.rooms.get(channel)?;
+        let offer = room.offers.get(id).copied().map(Err);
+        offer.or_else(|| room.seat(&Role::Viewer(id.clone())).map(|seat| Ok(seat.socket)))
     }
 
     /// A client sent a ping or a pong.
@@ -339,7 +428,14 @@ impl Core {
         self.sockets.get_mut(&id).map_or(Verdict::Refused, |socket| socket.pace.count(now, per_s))
     }
 
-    fn route(&mut self, now: Instant, channel: &ChannelId, from: &Role, message: Message) -> Result<(), Fault> {
+    fn route(
+        &mut self,
+        now: Instant,
+        channel: &ChannelId,
+        from: &Role,
+        message: Message,
+        correlation_id: Option<&str>,
+    ) -> Result<(), Fault> {
         let (to, sender) = match from {
             Role::Viewer(id) => {
                 // The viewer of the C SDK names its master, by any name.
@@ -369,7 +465,9 @@ impl Core {
             Sender::Viewer(id) => Some(id),
             Sender::Master => None,
         };
-        let text = message.relayed(named);
+        // No client is told of another's ids; the server needs them to say which offer it refuses.
+        let correlation_id = correlation_id.filter(|_| to == Role::Master && self.is_own(channel));
+        let text = message.relayed(named, correlation_id);
         let ttl = self.rooms.get(channel).map_or(Duration::ZERO, |room| room.ttl);
         let letter = Letter { sender, kind: message.kind, text, until: now + ttl };
         self.post(now, channel, &to, letter)
@@ -434,7 +532,7 @@ impl Core {
             return Err(Refused::TooMuch(text));
         }
         let message = Message { kind: Kind::Offer, recipient: None, payload, ice_servers: None };
-        let text = message.relayed(Some(&sender));
+        let text = message.relayed(Some(&sender), None);
         let until = now + wait;
         let letter = Letter { sender: Sender::Viewer(sender.clone()), kind: Kind::Offer, text, until };
         self.post(now, channel, &Role::Master, letter).map_err(|fault| Refused::TooMuch(fault.description))?;
@@ -555,6 +653,11 @@ impl Core {
     fn look_after(&mut self, now: Instant, id: SocketId) {
         let (interval, timeout) = (self.config.ping_interval(), self.config.pong_timeout());
         let Some(socket) = self.sockets.get_mut(&id).filter(|socket| socket.closing.is_none()) else { return };
+        if socket.is_own {
+            socket.timer = now + interval;
+            self.timers.insert((socket.timer, Timer::Socket(id)));
+            return;
+        }
         if socket.is_asked {
             return self.close(id, Close::Lost);
         }

@@ -105,8 +105,9 @@ impl Message {
         Ok(Message { kind, recipient, payload, ice_servers })
     }
 
-    /// As it is sent to its recipient. To a viewer no sender is named: the JavaScript SDK takes that for the master.
-    pub(super) fn relayed(&self, sender: Option<&ClientId>) -> String {
+    /// As it is sent to its recipient. To a viewer no sender is named: the JavaScript SDK takes that for the master. The
+    /// `correlation_id` is for the server itself.
+    pub(super) fn relayed(&self, sender: Option<&ClientId>, correlation_id: Option<&str>) -> String {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Relayed<'a> {
@@ -114,6 +115,8 @@ impl Message {
             #[serde(skip_serializing_if = "Option::is_none")]
             sender_client_id: Option<&'a str>,
             message_payload: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            correlation_id: Option<&'a str>,
             #[serde(rename = "IceServerList", skip_serializing_if = "Option::is_none")]
             ice_servers: Option<&'a Value>,
         }
@@ -121,6 +124,7 @@ impl Message {
             message_type: self.kind.name(),
             sender_client_id: sender.map(ClientId::as_str),
             message_payload: &self.payload,
+            correlation_id,
             ice_servers: self.ice_servers.as_ref(),
         })
     }
@@ -145,7 +149,12 @@ pub(super) fn status_response(correlation_id: Option<&str>, fault: &Fault) -> St
         status_response: Status<'a>,
     }
     let Fault { error_type, description } = fault;
-    let status_response = Status { correlation_id, error_type, status_code: "400", description, success: false };
+    let status_code = match *error_type {
+        "ResourceNotFoundException" => "404",
+        "ServiceUnavailableException" => "503",
+        _ => "400",
+    };
+    let status_response = Status { correlation_id, error_type, status_code, description, success: false };
     text(&Response { message_type: "STATUS_RESPONSE", status_response })
 }
 
@@ -237,7 +246,7 @@ mod tests {
         let (id, message) =
             of(r#"{"action":"SDP_OFFER","messagePayload":"\u00e4\"","recipientClientId":"","correlationId":""}"#);
         assert_eq!((id, message.recipient), (None, None), "the C SDK writes empty texts for what is not there");
-        let relayed: Value = serde_json::from_str(&Message { recipient: None, ..message }.relayed(None)).unwrap();
+        let relayed: Value = serde_json::from_str(&Message { recipient: None, ..message }.relayed(None, None)).unwrap();
         assert_eq!(relayed, json!({"messageType": "SDP_OFFER", "messagePayload": "ä\""}));
     }
 
@@ -246,7 +255,7 @@ mod tests {
         let servers = json!([{"Uris": ["turn:x"], "Username": "u", "Password": "p", "Ttl": 300}]);
         let sent = json!({"action": "SDP_OFFER", "MessagePayload": "e30=", "IceServerList": servers});
         let message = Read::of(&sent.to_string()).message.ok().unwrap();
-        let relayed: Value = serde_json::from_str(&message.relayed(Some(&"v1".parse().unwrap()))).unwrap();
+        let relayed: Value = serde_json::from_str(&message.relayed(Some(&"v1".parse().unwrap()), None)).unwrap();
         let wanted = json!({"messageType": "SDP_OFFER", "senderClientId": "v1", "messagePayload": "e30=", "IceServerList": servers});
         assert_eq!(relayed, wanted);
         let candidate = r#"{"action":"ICE_CANDIDATE","messagePayload":"e30=","IceServerList":[1]}"#;

@@ -18,4 +18,4 @@ mod tests;
 
 pub use client_id::{BadClientId, ClientId};
 pub use config::Config;
-pub use core::{ChannelId, Close, Connect, Core, Frame, NoAnswer, OfferId, Presence, Refused, Role, SocketId};
+pub use core::{ChannelId, Close, Connect, Core, Frame, NoAnswer, OfferId, Presence, Refusal, Refused, Role, SocketId};

@@ -354,6 +354,51 @@ fn an_offer_without_a_socket_is_answered_by_the_master() {
 }
 
 #[test]
+fn where_the_server_is_the_master_it_stays_and_says_why_it_does_not_answer() {
+    let mut w = world();
+    let (real, viewer) = (w.master(), w.viewer("v1"));
+    w.offer(viewer, "before");
+    let own = w.core.handle_seated(w.now, channel(), TTL, UnixMillis(7)).unwrap();
+    w.core.assert_sound();
+    assert_eq!(w.got(real), [json!({"close": 1000})]);
+    assert_eq!(w.try_connect(Role::Master), Err(Refused::Seated));
+    assert_eq!(w.core.presence(&channel()).master_since, Some(UnixMillis(7)));
+    assert_eq!(w.payloads(own), ["before"], "what waited for a master is the server's");
+    w.say(viewer, json!({"action": "SDP_OFFER", "messagePayload": "b2ZmZXI=", "correlationId": "7"}));
+    assert_eq!(w.got(own)[0]["correlationId"], "7");
+    let v1: ClientId = "v1".parse().unwrap();
+    assert_eq!(w.core.asks_by(&channel(), &v1), Some(Ok(viewer)));
+    let refusal = |text: &str| Refusal { error_type: "ServiceUnavailableException", description: text.to_owned() };
+    assert!(!w.core.handle_reply(w.now, own, &v1, Some("7"), Err(refusal("dark"))));
+    let told = w.got(viewer);
+    let status = &told[0]["statusResponse"];
+    assert_eq!((&status["correlationId"], &status["statusCode"]), (&json!("7"), &json!("503")), "{status}");
+    assert_eq!(status["description"], "dark");
+    assert!(w.core.handle_reply(w.now, own, &v1, None, Ok("YQ==".into())));
+    assert_eq!(w.got(viewer), [json!({"messageType": "SDP_ANSWER", "messagePayload": "YQ=="})]);
+
+    let alexa: ClientId = "alexa".parse().unwrap();
+    for reply in [Ok("YQ==".to_owned()), Err(refusal("dark"))] {
+        let asked = w.core.handle_offer(w.now, &channel(), alexa.clone(), "x".into(), secs(10)).unwrap();
+        assert_eq!((w.payloads(own), w.core.asks_by(&channel(), &alexa)), (vec!["x".to_owned()], Some(Err(asked))));
+        w.core.handle_reply(w.now, own, &alexa, None, reply.clone());
+        let wanted = reply.map_err(|refusal| NoAnswer::Refused(refusal.description));
+        assert_eq!(w.core.poll_answered(), Some((asked, wanted)));
+    }
+    // Nobody asks it whether it is there, and it needs no pace.
+    w.pass(secs(3600));
+    assert_eq!(w.got(own), Vec::<Value>::new());
+    assert!(
+        !w.core.handle_reply(w.now, viewer, &v1, None, Ok("x".into())),
+        "a viewer's socket is no seat of the server"
+    );
+    w.core.handle_closed(own);
+    w.core.assert_sound();
+    assert_eq!(w.core.asks_by(&channel(), &v1), None, "it answered no ping meanwhile");
+    w.master();
+}
+
+#[test]
 fn a_deleted_channel_closes_everyone_and_keeps_nothing() {
     let mut w = world();
     let (master, viewer) = (w.master(), w.viewer("v1"));

@@ -20,6 +20,7 @@ pub(crate) fn fuzz(data: &[u8]) {
             message_ttl_seconds: wanted.message_ttl_seconds,
             tags: wanted.tags,
             stores_in: None,
+            shows: None,
         };
         let body = record.body().expect("records are plain values");
         let again = ChannelRecord::of(&Document { name, version: 1, body }).expect("it was just written");

@@ -100,6 +100,7 @@ pub(crate) async fn create(caller: Caller, Json(input): Json<Create>) -> Result<
         message_ttl_seconds,
         tags,
         stores_in: None,
+        shows: None,
     };
     match app.store.put_document(CHANNEL, name.as_str(), Expect::Absent, record.body()?).await {
         Ok(_) => {}

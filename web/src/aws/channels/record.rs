@@ -45,6 +45,9 @@ pub(crate) struct ChannelRecord {
     /// The id of the stream that its sessions are stored in; `storage` says what holds of the two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stores_in: Option<u64>,
+    /// The id of the stream that it shows: the server is its master then. `source` says what holds of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shows: Option<u64>,
 }
 
 mod millis {
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn a_record_comes_out_as_it_went_in() {
         let body = json!({"created_at": 1_795_404_896_353_i64, "revision": 2, "type": "FULL_MESH",
-            "message_ttl_seconds": 5, "tags": {"site": "north"}, "stores_in": 7});
+            "message_ttl_seconds": 5, "tags": {"site": "north"}, "stores_in": 7, "shows": 9});
         assert_eq!(of(body.clone()).unwrap().body().unwrap(), body);
         for wrong in
             [json!({}), json!({"created_at": 1, "type": "SINGLE_MASTER", "message_ttl_seconds": 60, "more": 1})]

@@ -118,6 +118,11 @@ async fn enabled(found: &Found<'_>, caller: &Caller, stream: &StreamInfo) -> Res
             "channel {name} is FULL_MESH: it has no master whose media could be stored"
         )));
     }
+    if record.shows.is_some() {
+        return Err(Error::in_use(format!(
+            "channel {name} shows a stream of this server: DELETE /v1/channels/{name}/source ends that"
+        )));
+    }
     if stream.retention_hours == Some(0) {
         return Err(Error::no_retention(&stream.name));
     }

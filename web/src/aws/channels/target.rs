@@ -109,13 +109,13 @@ pub(crate) async fn find<'a>(
 ///
 /// # Errors
 /// 404 where there is none, or none that the caller may know of; 403.
-pub(crate) async fn named(caller: &Caller, name: &str) -> Result<(StreamName, ChannelRecord), error::Error> {
+pub(crate) async fn named<'a>(caller: &'a Caller, name: &str) -> Result<Found<'a>, error::Error> {
     let none = |_| error::Error::not_found("no signaling channel has such a name");
     let name: StreamName = name.parse().map_err(none)?;
     let account = &caller.shared.aws.account;
     let unmade = identity::Resource::new(account.arn(Resource::Channel, &name, UnixMillis(0)).to_string());
     let kept = Kept { collection: CHANNEL, name: name.as_str(), unmade: &unmade, none: no_channel };
-    let (_, _, record) = caller
+    let (app, version, record) = caller
         .kept(kept, |document| {
             let record = ChannelRecord::of(document)
                 .map_err(|e| error::Error::from(store::Error::new(Kind::Internal, e.message)))?;
@@ -124,7 +124,7 @@ pub(crate) async fn named(caller: &Caller, name: &str) -> Result<(StreamName, Ch
             Ok::<_, error::Error>((record, resource))
         })
         .await?;
-    Ok((name, record))
+    Ok(Found { app, name, record, expect: Expect::Version(version) })
 }
 
 /// Changes the channel of an ARN, all or nothing. `edit` sees it as it is, and again if somebody else was faster. `request` has the

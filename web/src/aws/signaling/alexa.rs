@@ -1,7 +1,7 @@
 //! `SendAlexaOfferToMaster`: an offer over HTTP, answered with the master's answer. Of use to whoever has no WebSocket.
 
 use super::{
-    board::{Board, Channel},
+    board::{Asker, Board, Channel},
     connect::refused,
 };
 use crate::{
@@ -10,7 +10,9 @@ use crate::{
         Error, Json,
         channels::{Found, by_arn},
     },
+    serve::Ends,
 };
+use axum::Extension;
 use serde::{Deserialize, Serialize};
 use signaling::channel::{ClientId, OfferId};
 use std::time::Duration;
@@ -47,7 +49,11 @@ impl Drop for Waiting<'_> {
     }
 }
 
-pub(super) async fn send(caller: Caller, Json(input): Json<Offer>) -> Result<Json<Answer>, Error> {
+pub(super) async fn send(
+    caller: Caller,
+    ends: Option<Extension<Ends>>,
+    Json(input): Json<Offer>,
+) -> Result<Json<Answer>, Error> {
     let Offer { channel_arn, sender_client_id, message_payload } = input;
     let sender: ClientId =
         sender_client_id.parse().map_err(|rule| Error::constraint("SenderClientId", format!("Member {rule}")))?;
@@ -59,7 +65,9 @@ pub(super) async fn send(caller: Caller, Json(input): Json<Offer>) -> Result<Jso
     let Found { name, record, .. } = by_arn(&caller, "ChannelARN", &channel_arn).await?;
     let board = &caller.shared.signaling;
     let channel = Channel { name, created_at: record.created_at };
-    let (id, answered) = board.offer(&channel.id(), sender, message_payload, WAIT).map_err(refused)?;
+    let reached_at = ends.map(|Extension(ends)| ends.local.ip().to_canonical());
+    let asker = Asker { caller: caller.with(caller.action()), reached_at };
+    let (id, answered) = board.offer(&channel.id(), sender, message_payload, WAIT, asker).map_err(refused)?;
     let _waiting = Waiting { board, id };
     match answered.await {
         Ok(Ok(answer)) => Ok(Json(Answer { answer })),

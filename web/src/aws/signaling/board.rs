@@ -10,10 +10,12 @@ use crate::{
 };
 use media::{StreamName, UnixMillis};
 use signaling::channel::{
-    ChannelId, Close, Config, Connect, Core, Frame, NoAnswer, OfferId, Presence, Refused, Role, SocketId,
+    ChannelId, ClientId, Close, Config, Connect, Core, Frame, NoAnswer, OfferId, Presence, Refusal, Refused, Role,
+    SocketId,
 };
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -56,6 +58,8 @@ pub(super) struct Client {
     pub(super) wake: Notify,
     /// Who it is, with the action by which it was let in.
     pub(super) caller: Caller,
+    /// The local address that it came in on.
+    pub(super) reached_at: Option<IpAddr>,
     pub(super) channel: Channel,
     /// Of the sockets of its access key.
     pub(super) _share: Share<String>,
@@ -75,10 +79,24 @@ impl Client {
 /// What ends the wait for the answer to an offer.
 pub(super) type Answered = oneshot::Receiver<Result<String, NoAnswer>>;
 
+/// Who waits for the answer to an offer.
+struct Waiter {
+    tell: oneshot::Sender<Result<String, NoAnswer>>,
+    asker: Asker,
+}
+
+/// Who asks the server, where that is the master: with the action of the request, and the local address that it came in on.
+pub(super) struct Asker {
+    pub(super) caller: Caller,
+    pub(super) reached_at: Option<IpAddr>,
+}
+
 struct Joined {
     core: Core,
     clients: HashMap<SocketId, Arc<Client>>,
-    waiting: HashMap<OfferId, oneshot::Sender<Result<String, NoAnswer>>>,
+    /// The seats that the server itself has.
+    own: HashMap<SocketId, Arc<Notify>>,
+    waiting: HashMap<OfferId, Waiter>,
 }
 
 /// All channels, their sockets, and who waits for answers.
@@ -95,7 +113,8 @@ pub(crate) struct Board {
 
 impl Board {
     pub(crate) fn new(store: Store, config: Config) -> Self {
-        let joined = Joined { core: Core::new(config), clients: HashMap::new(), waiting: HashMap::new() };
+        let joined =
+            Joined { core: Core::new(config), clients: HashMap::new(), own: HashMap::new(), waiting: HashMap::new() };
         Board {
             joined: Mutex::new(joined),
             sooner: Notify::new(),
@@ -111,16 +130,16 @@ impl Board {
         let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         let before = joined.core.poll_timeout();
         let done = act(&mut joined, Instant::now());
-        let Joined { core, clients, waiting } = &mut *joined;
+        let Joined { core, clients, own, waiting } = &mut *joined;
         while let Some(id) = core.poll_woken() {
-            if let Some(client) = clients.get(&id) {
-                client.wake.notify_one();
+            if let Some(wake) = clients.get(&id).map(|client| &client.wake).or(own.get(&id).map(|wake| &**wake)) {
+                wake.notify_one();
             }
         }
         while let Some((id, answer)) = core.poll_answered() {
             if let Some(waiter) = waiting.remove(&id) {
                 // Who asked may have gone.
-                let _ = waiter.send(answer);
+                let _ = waiter.tell.send(answer);
             }
         }
         while let Some(channel) = core.poll_changed() {
@@ -184,6 +203,7 @@ impl Board {
     pub(super) fn closed(&self, id: SocketId) {
         let client = self.with(|joined, _| {
             joined.core.handle_closed(id);
+            joined.own.remove(&id);
             joined.clients.remove(&id)
         });
         if client.is_some() {
@@ -195,15 +215,52 @@ impl Board {
     pub(super) fn offer(
         &self,
         channel: &ChannelId,
-        sender: signaling::channel::ClientId,
+        sender: ClientId,
         payload: String,
         wait: Duration,
+        asker: Asker,
     ) -> Result<(OfferId, Answered), Refused> {
         self.with(|joined, now| {
             let id = joined.core.handle_offer(now, channel, sender, payload, wait)?;
             let (tell, answered) = oneshot::channel();
-            joined.waiting.insert(id, tell);
+            joined.waiting.insert(id, Waiter { tell, asker });
             Ok((id, answered))
+        })
+    }
+
+    /// The server becomes the master of a channel; `wake` is told when there is mail for [`Board::take`]. Ends with [`Board::closed`].
+    pub(super) fn seat(&self, channel: &Channel, ttl: Duration, wake: Arc<Notify>) -> Result<SocketId, Refused> {
+        let since = self.store.now();
+        self.with(|joined, now| {
+            let id = joined.core.handle_seated(now, channel.id(), ttl, since)?;
+            joined.own.insert(id, wake);
+            Ok(id)
+        })
+    }
+
+    /// What the server, on this seat, says to the offer of a viewer. True if an answer is on its way.
+    pub(super) fn reply(
+        &self,
+        id: SocketId,
+        to: &ClientId,
+        correlation_id: Option<&str>,
+        reply: Result<String, Refusal>,
+    ) -> bool {
+        self.with(|joined, now| joined.core.handle_reply(now, id, to, correlation_id, reply))
+    }
+
+    /// Who asks under the id of a viewer, if that is still there.
+    pub(super) fn asker(&self, channel: &ChannelId, id: &ClientId) -> Option<Asker> {
+        let again = |caller: &Caller| caller.with(caller.action());
+        self.with(|joined, _| match joined.core.asks_by(channel, id)? {
+            Ok(socket) => joined
+                .clients
+                .get(&socket)
+                .map(|client| Asker { caller: again(&client.caller), reached_at: client.reached_at }),
+            Err(offer) => joined
+                .waiting
+                .get(&offer)
+                .map(|waiter| Asker { caller: again(&waiter.asker.caller), reached_at: waiter.asker.reached_at }),
         })
     }
 

@@ -12,6 +12,7 @@ use crate::{
         channels::{ChannelType, Found, by_arn},
         dress,
     },
+    serve::Ends,
 };
 use axum::{
     body::Body,
@@ -62,6 +63,12 @@ async fn answer(caller: Option<Caller>, mut request: Request) -> Result<Response
     let accept = accept(&request)?;
     let caller = caller.with(if role == Role::Master { MASTER } else { VIEWER });
     let Found { name, record, .. } = by_arn(&caller, CHANNEL_ARN, &arn).await?;
+    let reached_at = request.extensions().get::<Ends>().map(|ends| ends.local.ip().to_canonical());
+    if role == Role::Master && record.shows.is_some() {
+        return Err(Error::in_use(format!(
+            "channel {name} shows a stream of this server, which is its master: DELETE /v1/channels/{name}/source ends that"
+        )));
+    }
     if record.kind == ChannelType::FullMesh {
         return Err(Error::invalid(format!(
             "channel {name} is FULL_MESH: only SINGLE_MASTER channels connect clients"
@@ -79,7 +86,7 @@ async fn answer(caller: Option<Caller>, mut request: Request) -> Result<Response
     let channel = Channel { name, created_at: record.created_at };
     let ttl = Duration::from_secs(record.message_ttl_seconds.into());
     let span = tracing::info_span!("signaling", channel = %channel.name);
-    let client = Client { wake: Default::default(), caller, channel, _share: share };
+    let client = Client { wake: Default::default(), caller, reached_at, channel, _share: share };
     let (id, client) = shared.signaling.connect(client, role, ttl).map_err(refused)?;
     let upgrade = hyper::upgrade::on(&mut request);
     shared.tasks.spawn(socket::run(shared.clone(), id, client, upgrade).instrument(span));
@@ -101,6 +108,7 @@ pub(super) fn refused(refused: Refused) -> Error {
         Refused::Stopping => Error::new("ServiceUnavailable", message),
         Refused::NoMaster => Error::new("ResourceNotFoundException", message),
         Refused::SenderConnected => Error::invalid(message),
+        Refused::Seated => Error::in_use(message),
     }
 }
 

@@ -9,6 +9,7 @@ mod alexa;
 mod board;
 mod connect;
 mod frames;
+mod master;
 mod presence;
 mod rights;
 mod socket;
@@ -25,6 +26,7 @@ use axum::{
 pub(crate) use board::{Board, run};
 pub(crate) use connect::{connect, is_asked};
 pub(crate) use frames::fuzz as fuzz_frames;
+pub(crate) use master::run as run_masters;
 
 /// The operations, and who is connected.
 pub(crate) const ROUTES: &[Route] = &[

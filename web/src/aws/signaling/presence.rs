@@ -16,6 +16,9 @@ pub(super) struct Shown {
 #[derive(Serialize)]
 struct Connected {
     since: UnixMillis,
+    /// The stream that the server shows, where that is the master.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -25,13 +28,14 @@ struct Viewer {
 }
 
 pub(super) async fn read(caller: Caller, Params(name): Params<String>) -> Result<Json<Shown>, Error> {
-    let (name, record) = channels::named(&caller, &name).await?;
+    let channels::Found { app, name, record, .. } = channels::named(&caller, &name).await?;
+    let stream = channels::stream_name(&app.store, record.shows);
     let channel = Channel { name, created_at: record.created_at };
     let presence = caller.shared.signaling.presence(&channel.id());
     let viewers = presence.viewers.into_iter().map(|(id, since)| Viewer { client_id: id.to_string(), since });
     Ok(Json(Shown {
         channel: channel.name.to_string(),
-        master: presence.master_since.map(|since| Connected { since }),
+        master: presence.master_since.map(|since| Connected { since, stream }),
         viewers: viewers.collect(),
     }))
 }
