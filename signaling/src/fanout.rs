@@ -7,7 +7,7 @@ use crate::demux::PeerKey;
 use crate::room::{Held, Room};
 use bytes::Bytes;
 use media::h264::{self, Avcc};
-use media::rtp::h264::Payload;
+use media::rtp::{h264::Payload, sound::Sound};
 use media::{Header, HeaderId, UnixMicros};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 /// Payload bytes of a packet: with 12 of header, 16 of authentication tag and 48 of IPv6 and UDP it stays under 1280,
 /// which every path carries.
 const PAYLOAD_BYTES: usize = 1180;
+/// A longer packet of sound does not fit into a datagram that every path carries: it is left out.
+const MOST_SOUND_BYTES: usize = 1275;
 /// Pictures since the last key frame are kept up to this many bytes; a longer run makes new viewers wait for a key.
 const MOST_CACHED_BYTES: usize = 16 << 20;
 /// And up to this many pictures: catching up on more takes a viewer longer than waiting.
@@ -34,10 +36,23 @@ pub(crate) const B_FRAMES: &str = "The camera sends B-frames, which WebRTC canno
 /// A feed without viewers ends after this.
 const LINGER: Duration = Duration::from_secs(15);
 
-/// A picture, cut into RTP payloads. Shared by all viewers.
+/// Sound whose time is off by more than this from where the sound before it ended does not follow that, in microseconds. Less is the
+/// clock of a producer that counts in milliseconds; a browser would hear each of them as a gap.
+const MOST_SLIP_MICROS: i64 = 60_000;
+
+/// What of a stream WebRTC can play.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tracks {
+    /// profile_idc and constraint flags of the pictures.
+    pub(crate) video: Option<[u8; 2]>,
+    /// What the sound is.
+    pub(crate) sound: Option<Sound>,
+}
+
+/// A picture, cut into RTP payloads, or a packet of sound, which is always a key. Shared by all viewers.
 #[derive(Debug)]
 pub(crate) struct Picture {
-    /// Its payloads, never empty; the last one has the marker.
+    /// Its payloads, never empty; the last one of a picture has the marker.
     pub(crate) payloads: Vec<Payload>,
     /// Bytes of all payloads.
     pub(crate) bytes: usize,
@@ -45,10 +60,10 @@ pub(crate) struct Picture {
     pub(crate) key: bool,
     /// Producer time.
     pub(crate) time: UnixMicros,
-    /// Media time since the feed began; only grows, also where producer time does not.
-    pub(crate) media_time_90k: u64,
-    /// profile_idc and constraint flags of the stream.
-    pub(crate) profile: [u8; 2],
+    /// Media time since the feed began, in units of its RTP clock; only grows, also where producer time does not.
+    pub(crate) media_time: u64,
+    /// What its stream has.
+    pub(crate) tracks: Tracks,
     /// What it takes of the room of all pictures.
     pub(crate) held: Option<Held>,
 }
@@ -94,20 +109,61 @@ impl MediaClock {
     }
 }
 
+/// Media time of sound out of producer time: packets follow each other without a gap, as long as their times nearly do.
+#[derive(Default)]
+struct SoundClock {
+    /// Producer time and media time at which the last packet ends.
+    end: Option<(i64, u64)>,
+}
+
+impl SoundClock {
+    /// Of a packet that plays for so many units of a clock of so many a second.
+    fn at(&mut self, time: UnixMicros, duration: u32, clock_hz: u32) -> u64 {
+        let micros = |units: u64| (units * 1_000_000 / u64::from(clock_hz)) as i64;
+        let (start, media) = match self.end {
+            None => (time.0, 0),
+            Some((end, media)) => match time.0.saturating_sub(end) {
+                slip if slip.abs() <= MOST_SLIP_MICROS => (end, media),
+                gap if (0..=MOST_STEP_MICROS).contains(&gap) => {
+                    (time.0, media + gap as u64 * u64::from(clock_hz) / 1_000_000)
+                }
+                // A jump is heard as nothing: what comes plays on.
+                _ => (time.0, media),
+            },
+        };
+        self.end = Some((start.saturating_add(micros(duration.into())), media + u64::from(duration)));
+        media
+    }
+}
+
 /// What a header says that packetising needs.
 struct Codec {
     header: HeaderId,
+    tracks: Tracks,
+    video: Option<Video>,
+    /// The track of the sound.
+    sound: Option<(u8, Sound)>,
+}
+
+struct Video {
     track: u8,
     length_size: u8,
     sps: Vec<Bytes>,
     pps: Vec<Bytes>,
-    profile: [u8; 2],
 }
 
 impl Codec {
     /// Reads a header. The error is a sentence for the viewer.
     fn of(header: &Header) -> Result<Codec, String> {
-        let track = header.video().ok_or("The stream has no video, so there is nothing for WebRTC to show.")?;
+        let sound = header.tracks.iter().find_map(|track| Some((track.number, Sound::of(track)?)));
+        let codec =
+            Codec { header: header.id, tracks: Tracks { video: None, sound: sound.map(|s| s.1) }, video: None, sound };
+        let Some(track) = header.video() else {
+            return match sound {
+                Some(_) => Ok(codec),
+                None => Err("The stream has no video, and no sound that WebRTC can play (Opus, G.711).".to_owned()),
+            };
+        };
         if !track.is_h264() {
             let id: String = track.codec_id.chars().take(40).collect();
             return Err(format!(
@@ -119,7 +175,8 @@ impl Codec {
         let (sps, pps) = (avcc.sps().to_vec(), avcc.pps().to_vec());
         let first = sps.first().ok_or_else(broken)?;
         let profile = [*first.get(1).ok_or_else(broken)?, *first.get(2).ok_or_else(broken)?];
-        Ok(Codec { header: header.id, track: track.number, length_size: avcc.length_size(), sps, pps, profile })
+        let video = Video { track: track.number, length_size: avcc.length_size(), sps, pps };
+        Ok(Codec { tracks: Tracks { video: Some(profile), ..codec.tracks }, video: Some(video), ..codec })
     }
 }
 
@@ -128,6 +185,7 @@ impl Codec {
 pub(crate) struct Packetizer {
     codec: Option<Codec>,
     clock: MediaClock,
+    sound_clock: SoundClock,
 }
 
 impl Packetizer {
@@ -139,10 +197,8 @@ impl Packetizer {
             Some(codec) if codec.header == header.id => codec,
             codec => codec.insert(Codec::of(header)?),
         };
-        let frame = &live.frame;
-        if frame.track != codec.track {
-            return Ok(None);
-        }
+        let (frame, tracks) = (&live.frame, codec.tracks);
+        let Some(codec) = codec.video.as_ref().filter(|video| video.track == frame.track) else { return Ok(None) };
         let mut has_parameters = false;
         for nal in h264::nal_units(&frame.data, codec.length_size) {
             // A frame that is cut short is the producer's; what came before the cut is still shown.
@@ -159,9 +215,39 @@ impl Packetizer {
             return Ok(None);
         }
         let bytes = payloads.iter().map(|p: &Payload| p.head().len() + p.body.len()).sum();
-        let media_time_90k = self.clock.at(frame.time);
-        let (key, time, profile) = (frame.key, frame.time, codec.profile);
-        Ok(Some(Picture { payloads, bytes, key, time, media_time_90k, profile, held: None }))
+        let media_time = self.clock.at(frame.time);
+        let (key, time) = (frame.key, frame.time);
+        Ok(Some(Picture { payloads, bytes, key, time, media_time, tracks, held: None }))
+    }
+
+    /// The packets of sound in a frame: none if it is of another track, or [`Packetizer::frame`] has not seen it, or it is no sound.
+    pub(crate) fn sound(&mut self, live: &LiveFrame) -> Vec<Picture> {
+        let Some(codec) = self.codec.as_ref().filter(|codec| codec.header == live.fragment.header.id) else {
+            return Vec::new();
+        };
+        let Some((_, sound)) = codec.sound.filter(|(track, _)| *track == live.frame.track) else { return Vec::new() };
+        let mut rest = live.frame.data.clone();
+        let mut packets = Vec::new();
+        let mut time = live.frame.time;
+        while !rest.is_empty() {
+            // An Opus packet is one packet; of G.711, each sample is a byte that stands alone.
+            let length = if sound == Sound::Opus { rest.len() } else { rest.len().min(PAYLOAD_BYTES) };
+            let body = rest.split_to(length);
+            let Some(duration) = sound.duration(&body).filter(|_| length <= MOST_SOUND_BYTES) else { break };
+            let media_time = self.sound_clock.at(time, duration, sound.clock_hz());
+            let payloads = vec![Payload::whole(body)];
+            packets.push(Picture {
+                payloads,
+                bytes: length,
+                key: true,
+                time,
+                media_time,
+                tracks: codec.tracks,
+                held: None,
+            });
+            time = UnixMicros(time.0.saturating_add(i64::from(duration) * 1_000_000 / i64::from(sound.clock_hz())));
+        }
+        packets
     }
 }
 
@@ -208,8 +294,8 @@ impl Cache {
 pub(crate) enum Condition {
     /// No key frame yet.
     Waiting,
-    /// Pictures come: the stream's profile, and when the newest one came.
-    Live([u8; 2], Instant),
+    /// Pictures or sound come: what the stream has, and when the newest came.
+    Live(Tracks, Instant),
     /// It cannot be shown by WebRTC, and why.
     Unplayable(String),
     /// The stream is gone.
@@ -220,6 +306,8 @@ pub(crate) enum Condition {
 pub(crate) enum FeedEvent {
     /// A new picture.
     Picture(Arc<Picture>),
+    /// A new packet of sound.
+    Sound(Arc<Picture>),
     /// The task was too slow for the stream and missed so many frames.
     Skipped(u64),
     /// The stream cannot be shown by WebRTC, and why. The task has ended.
@@ -302,7 +390,13 @@ impl FeedTask {
                 Followed::Skipped(frames) => FeedEvent::Skipped(frames),
                 Followed::Frame(live) => match packetizer.frame(&live) {
                     Ok(Some(picture)) => FeedEvent::Picture(Arc::new(picture.hold(&self.room).await)),
-                    Ok(None) => continue,
+                    Ok(None) => {
+                        for packet in packetizer.sound(&live) {
+                            let event = FeedEvent::Sound(Arc::new(packet.hold(&self.room).await));
+                            self.events.send((self.feed, event)).await.ok()?;
+                        }
+                        continue;
+                    }
                     Err(why) => return Some(FeedEvent::Unplayable(why)),
                 },
             };

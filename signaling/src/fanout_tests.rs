@@ -15,7 +15,7 @@ fn key_frames_carry_parameter_sets_unless_the_camera_sends_them() {
     let key = packetizer.frame(&camera.live()).unwrap().unwrap();
     let delta = packetizer.frame(&camera.live()).unwrap().unwrap();
     assert!(key.key && !delta.key);
-    assert_eq!((key.profile, key.media_time_90k, delta.media_time_90k), ([0x42, 0xc0], 0, 3600));
+    assert_eq!((key.tracks.video, key.media_time, delta.media_time), (Some([0x42, 0xc0]), 0, 3600));
     let size = |p: &Picture| p.payloads.iter().map(|p| p.head().len() + p.body.len()).max().unwrap();
     assert!(size(&key) <= PAYLOAD_BYTES && size(&key) > PAYLOAD_BYTES - 50);
     assert!(key.payloads.iter().rev().skip(1).all(|p| !p.marker) && key.payloads.last().unwrap().marker);
@@ -64,6 +64,63 @@ fn frames_of_other_tracks_and_broken_ones_are_left_out() {
     let mut live = camera.live();
     live.frame.data = Bytes::from_static(&[0, 0, 0, 200, 0x41, 0xc0]);
     assert!(packetizer.frame(&live).unwrap().is_none_or(|p| !p.payloads.is_empty()));
+}
+
+#[test]
+fn sound_follows_itself_without_gaps_that_are_none() {
+    let mut clock = SoundClock::default();
+    let mut at = |ms: i64| clock.at(UnixMicros(ms * 1000), 960, 48_000);
+    assert_eq!(
+        [at(5_000), at(5_021), at(5_039), at(5_060)],
+        [0, 960, 1920, 2880],
+        "a millisecond is the producer's clock"
+    );
+    assert_eq!(at(5_580), 3840 + 500 * 48, "half a second is silence");
+    assert_eq!(at(5_000), 3840 + 500 * 48 + 960, "back in time is none");
+    assert_eq!(at(900_000), 3840 + 500 * 48 + 1920, "nor is a jump");
+}
+
+#[test]
+fn packets_of_sound_are_the_frames_of_its_track() {
+    let track = |number, codec_id: &str, private: &'static [u8]| media::Track {
+        number,
+        kind: media::TrackKind::Audio,
+        codec_id: codec_id.to_owned(),
+        codec_private: Bytes::from_static(private),
+        size: None,
+        audio: None,
+    };
+    let video = header(media::Track::H264).tracks[0].clone();
+    let mut camera = Camera::new(10);
+    camera.header = other_header(1, vec![video, track(2, "A_OPUS", &[])]);
+    let mut packetizer = Packetizer::default();
+    let mut live = camera.live();
+    assert!(packetizer.sound(&live).is_empty(), "nothing is known yet");
+    let tracks = packetizer.frame(&live).unwrap().unwrap().tracks;
+    assert_eq!(tracks, Tracks { video: Some([0x42, 0xc0]), sound: Some(Sound::Opus) });
+    assert!(packetizer.sound(&live).is_empty(), "pictures are none");
+    let mut packets = |data: &'static [u8]| {
+        live.frame = media::Frame { track: 2, data: Bytes::from_static(data), ..live.frame.clone() };
+        assert!(packetizer.frame(&live).unwrap().is_none());
+        packetizer.sound(&live)
+    };
+    let [packet] = &packets(&[31 << 3, 1, 2])[..] else { panic!("one packet") };
+    assert_eq!((&packet.payloads[0].body[..], packet.payloads[0].marker), (&[31 << 3, 1, 2][..], false));
+    assert!(packet.key && packet.payloads[0].head().is_empty() && packet.tracks == tracks);
+    assert!(packets(&[]).is_empty() && packets(&[31 << 3 | 3]).is_empty() && packets(&[0xf8; 1300]).is_empty());
+
+    // G.711 alone: a frame of a quarter second is two packets, each with its time.
+    camera.header = other_header(2, vec![track(1, "A_MS/ACM", &[7, 0, 1, 0])]);
+    camera.gop = 1;
+    let mut live = camera.live();
+    live.frame.data = Bytes::from_static(&[0x55; 2000]);
+    let mut packetizer = Packetizer::default();
+    assert!(packetizer.frame(&live).unwrap().is_none());
+    let packets = packetizer.sound(&live);
+    let times: Vec<_> = packets.iter().map(|p| (p.bytes, p.media_time, p.time.0 - live.frame.time.0)).collect();
+    assert_eq!(times, [(1180, 0, 0), (820, 1180, 147_500)]);
+    camera.header = other_header(3, vec![track(1, media::Track::AAC, &[0x12, 0x10])]);
+    assert!(Packetizer::default().frame(&camera.live()).unwrap_err().contains("no sound that WebRTC can play"));
 }
 
 #[test]

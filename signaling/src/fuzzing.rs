@@ -5,9 +5,11 @@ pub use crate::channel::fuzz::fuzz as channel;
 
 use crate::candidates::Candidate;
 use crate::demux::{Demux, Kind};
+use crate::fanout::Tracks;
 use crate::ice::{Credentials, Lite};
 use crate::sdp::{Local, Offer};
 pub use crate::turn::fuzzing::{stun_message, turn_session};
+use media::rtp::sound::Sound;
 use std::net::SocketAddr;
 
 /// The viewer's ICE fragment.
@@ -26,12 +28,26 @@ pub fn sdp_offer(data: &[u8]) {
     assert!(offer.bytes() <= (1 << 20) + 4 * text.len());
     let ice = credentials();
     let candidates = [Candidate { addr: SocketAddr::from(([192, 0, 2, 1], 8080)), priority: 1 }];
-    let local = Local { session: 7, ice: &ice, fingerprint: "00", ssrc: 42, cname: "name", candidates: &candidates };
+    let local = Local {
+        session: 7,
+        ice: &ice,
+        fingerprint: "00",
+        ssrc: 42,
+        sound_ssrc: 43,
+        cname: "name",
+        candidates: &candidates,
+    };
     let sections = |text: &str| text.lines().filter(|line| line.starts_with("m=")).count();
-    for profile_idc in [0x42, 0x4d, 0x64, 0xff] {
-        let payload = offer.choose(profile_idc, 0).expect("an offer that is read has one");
-        assert!(payload.number < 128);
-        let answer = offer.answer(payload, &local);
+    for (profile_idc, sound) in
+        [(0x42, None), (0x4d, Some(Sound::Opus)), (0x64, Some(Sound::Pcmu)), (0xff, Some(Sound::Pcma))]
+    {
+        let Some(chosen) = offer.chosen(Tracks { video: Some([profile_idc, 0]), sound }) else {
+            assert!(!offer.wants_video(), "an offer of pictures that is read has a payload type for each profile");
+            continue;
+        };
+        assert_eq!(chosen.video.is_some(), offer.wants_video());
+        assert!(chosen.video.is_none_or(|payload| payload.number < 128));
+        let answer = offer.answer(&chosen, &local);
         assert!(answer.starts_with("v=0\r\n") && answer.ends_with("\r\n"));
         assert_eq!(sections(&answer), sections(&text));
         // What it repeats of the offer, and at most 32 sections of our own lines.

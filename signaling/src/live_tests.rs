@@ -3,7 +3,9 @@
 
 use crate::testing::{Camera, Viewer, frame_data, nal};
 use crate::{Answer, Config, Error, Peers};
-use media::{Event, Frame, Start, UnixMillis};
+use bytes::Bytes;
+use media::{Event, Frame, Start, Track, TrackKind, UnixMicros, UnixMillis};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,8 +68,12 @@ struct Watching {
 }
 
 async fn watch(peers: &Peers, stream: &Stream) -> Result<Watching, Error> {
+    watch_kinds(peers, stream, &[RtpCodecKind::Video]).await
+}
+
+async fn watch_kinds(peers: &Peers, stream: &Stream, kinds: &[RtpCodecKind]) -> Result<Watching, Error> {
     let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
-    let (mut viewer, offer) = Viewer::new(socket.local_addr().unwrap(), Instant::now());
+    let (mut viewer, offer) = Viewer::wanting(kinds, socket.local_addr().unwrap(), Instant::now());
     let answer = peers.play(stream.clone(), &offer, Some(LOOPBACK)).await?;
     viewer.answer(Instant::now(), answer.sdp.clone());
     Ok(Watching { viewer, socket, answer })
@@ -127,6 +133,104 @@ async fn ten_viewers_of_a_stored_stream_get_it_bit_for_bit() {
     assert!(server.peers.close(id).await && !server.peers.close(id).await);
     assert_eq!(server.peers.count(), 9);
     assert!(!server.peers.close("nobody").await);
+    server.stop().await;
+}
+
+/// A header with these tracks of sound behind the camera's pictures, or without those.
+fn sounding(pictures: bool, codec_ids: &[&str]) -> Arc<media::Header> {
+    let video = crate::testing::header(Track::H264).tracks.clone();
+    let mut tracks = if pictures { video } else { Vec::new() };
+    for codec_id in codec_ids {
+        tracks.push(Track {
+            number: 1 + tracks.len() as u8,
+            kind: TrackKind::Audio,
+            codec_id: (*codec_id).to_owned(),
+            codec_private: Bytes::new(),
+            size: None,
+            audio: Some((48_000, 2)),
+        });
+    }
+    media::mkv::write_header(&tracks).shared()
+}
+
+/// The n-th packet of sound: CELT, 20 ms.
+fn opus(n: u32) -> Bytes {
+    [&[31 << 3 | 4][..], &n.to_be_bytes(), &[7; 60]].concat().into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opus_is_heard_beside_the_pictures_and_alone() {
+    let server = Server::start(10).await;
+    let (both, alone) = (server.stream("both").await, server.stream("alone").await);
+    let (mut writer, mut camera) = (both.writer(), Camera::new(25));
+    camera.header = sounding(true, &["A_AAC", "A_OPUS"]);
+    let mut talk = alone.writer();
+    let header = sounding(false, &["A_OPUS"]);
+    let mut spoken = 0u32;
+    let mut shoot = async |writer: &mut Writer, talk: &mut Writer| {
+        write(writer, &mut camera);
+        let time = camera.start_ms * 1000 + (camera.made as i64 - 1) * 40_000;
+        for half in 0..2 {
+            let time = UnixMicros(time + half * 20_000);
+            let sound = |track, n| Event::Frame(Frame { track, time, key: true, data: opus(n) });
+            writer.offer(sound(3, spoken)).unwrap();
+            if spoken % 50 == 0 {
+                if spoken > 0 {
+                    talk.offer(Event::End).unwrap();
+                }
+                let start = Start { header: header.clone(), producer_start: time.to_millis(), cause: None };
+                talk.offer(Event::Begin(start)).unwrap();
+            }
+            talk.offer(sound(1, spoken)).unwrap();
+            spoken += 1;
+        }
+    };
+    shoot(&mut writer, &mut talk).await;
+    let (video, audio) = (RtpCodecKind::Video, RtpCodecKind::Audio);
+    let mut watching = Vec::new();
+    for (stream, kinds) in [
+        (&both, &[video, audio][..]),
+        (&both, &[audio]),
+        (&both, &[video]),
+        (&alone, &[audio]),
+        (&alone, &[audio, video]),
+    ] {
+        watching.push(watch_kinds(&server.peers, stream, kinds).await.unwrap());
+    }
+    let begun = Instant::now();
+    let enough = |index: usize, w: &Watching| {
+        (index == 2 || w.viewer.sounds.len() > 60) && (matches!(index, 1 | 3 | 4) || w.viewer.pictures().len() > 30)
+    };
+    while !watching.iter().enumerate().all(|(index, w)| enough(index, w)) && begun.elapsed() < Duration::from_secs(30) {
+        shoot(&mut writer, &mut talk).await;
+        for watching in &mut watching {
+            watching.poll().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (index, watching) in watching.iter().enumerate() {
+        let (sounds, pictures) = (&watching.viewer.sounds, watching.viewer.pictures().len());
+        assert!(
+            enough(index, watching),
+            "viewer {index} ({}) has {} packets of sound, {pictures} pictures",
+            watching.viewer.connected,
+            sounds.len()
+        );
+        assert!(index != 2 || sounds.is_empty(), "who asks for none gets none");
+        assert!(!matches!(index, 1 | 3 | 4) || pictures == 0);
+        for pair in sounds.windows(2) {
+            assert_eq!((pair[1].0.wrapping_sub(pair[0].0), pair[1].1.wrapping_sub(pair[0].1)), (1, 960));
+        }
+        let first = sounds.first().map_or(0, |(_, _, payload)| u32::from_be_bytes(payload[1..5].try_into().unwrap()));
+        for (n, (_, _, payload)) in (first..).zip(sounds) {
+            assert_eq!(payload, &opus(n), "bit for bit");
+        }
+    }
+    let silent = server.stream("silent").await;
+    let (mut writer, mut camera) = (silent.writer(), Camera::new(25));
+    write(&mut writer, &mut camera);
+    let refused = watch_kinds(&server.peers, &silent, &[audio]).await.err().unwrap();
+    assert!(matches!(&refused, Error::NotPlayable(why) if why.contains("sound alone")), "{refused}");
     server.stop().await;
 }
 

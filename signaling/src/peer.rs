@@ -1,4 +1,4 @@
-//! One viewer: its link and its RTP stream, put together without I/O.
+//! One viewer: its link and its RTP streams, of pictures and of sound, put together without I/O.
 //!
 //! What belongs here: what a datagram or a moment means for one viewer. Output goes into a `Batch`; `now` is passed in.
 
@@ -7,6 +7,7 @@ use crate::demux::Kind;
 use crate::fanout::Picture;
 use crate::link::Link;
 use crate::rtp::{Packet, Sender};
+use media::rtp::sound::Sound;
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -119,10 +120,10 @@ impl Reaction {
 pub(crate) struct Parts {
     /// How it is reached.
     pub(crate) link: Link,
-    /// Payload type of the video.
-    pub(crate) payload_type: u8,
-    /// Synchronisation source of the video.
-    pub(crate) ssrc: u32,
+    /// The stream of pictures, if the viewer gets some.
+    pub(crate) video: Option<Line>,
+    /// The stream of sound, and what that is.
+    pub(crate) sound: Option<(Line, Sound)>,
     /// Canonical name.
     pub(crate) cname: String,
     /// Where sequence numbers and timestamps start.
@@ -131,10 +132,26 @@ pub(crate) struct Parts {
     pub(crate) _seat: Seat,
 }
 
+/// How the packets of an RTP stream are marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Payload type.
+    pub(crate) payload_type: u8,
+    /// Synchronisation source.
+    pub(crate) ssrc: u32,
+}
+
+/// An RTP stream to the viewer.
+struct Out {
+    line: Line,
+    sender: Sender,
+}
+
 /// One viewer.
 pub(crate) struct Peer {
     parts: Parts,
-    sender: Sender,
+    video: Option<Out>,
+    sound: Option<Out>,
     /// How often it was given the cached pictures, and when last.
     started: Option<(u32, Instant)>,
     scratch: Vec<u8>,
@@ -146,10 +163,14 @@ pub(crate) struct Peer {
 impl Peer {
     /// A peer whose answer is about to be sent.
     pub(crate) fn new(parts: Parts, now: Instant) -> Self {
-        let sender = Sender::new(parts.random, now);
+        let out = |line: Line, random| Out { line, sender: Sender::new(random, now) };
+        let video = parts.video.map(|line| out(line, parts.random));
+        // Other numbers than those of the pictures.
+        let sound = parts.sound.map(|(line, _)| out(line, parts.random.rotate_left(21)));
         Peer {
             parts,
-            sender,
+            video,
+            sound,
             started: None,
             scratch: Vec::new(),
             #[cfg(test)]
@@ -213,13 +234,12 @@ impl Peer {
                 continue;
             }
             let Some(nack) = any.downcast_ref::<TransportLayerNack>() else { continue };
-            if nack.media_ssrc != self.parts.ssrc {
-                continue;
-            }
+            let outs = [&mut self.video, &mut self.sound].into_iter().flatten();
+            let Some(missed) = outs.into_iter().find(|o| o.line.ssrc == nack.media_ssrc) else { continue };
             metrics::counter!("vidicon_webrtc_nacks_total").increment(1);
             for sequence in nack.nacks.iter().flat_map(|pair| pair.packet_list()) {
-                if let Some(packet) = self.sender.repeat(sequence, now) {
-                    self.send_packet(&packet, out);
+                if let Some(packet) = missed.sender.repeat(sequence, now) {
+                    send_packet(&mut self.parts.link, missed.line, &packet, &mut self.scratch, out);
                 }
             }
         }
@@ -229,41 +249,74 @@ impl Peer {
     /// The viewer gets the pictures since the last key frame, then what `picture` brings.
     pub(crate) fn start(&mut self, now: Instant, pictures: &[Arc<Picture>]) {
         self.started = Some((self.started.map_or(1, |(times, _)| times + 1), now));
-        self.sender.start(pictures);
+        if let Some(video) = &mut self.video {
+            video.sender.start(pictures);
+        }
+        if let Some(sound) = &mut self.sound {
+            sound.sender.start(&[]);
+        }
     }
 
     /// Takes a picture of the live edge. Returns how many pictures this viewer misses because it is behind.
     pub(crate) fn picture(&mut self, picture: &Arc<Picture>) -> u64 {
-        if self.parts.link.is_connected() { self.sender.picture(picture) } else { 0 }
+        match &mut self.video {
+            Some(video) if self.parts.link.is_connected() => video.sender.picture(picture),
+            _ => 0,
+        }
+    }
+
+    /// Takes a packet of sound of the live edge. One of another kind than the viewer was promised is not for it.
+    pub(crate) fn sound(&mut self, packet: &Arc<Picture>) {
+        let promised = self.parts.sound.map(|(_, sound)| sound);
+        if let Some(sound) = &mut self.sound
+            && self.parts.link.is_connected()
+            && packet.tracks.sound == promised
+        {
+            // One that is behind by so much that it skips hears a gap; pictures that are missed are counted.
+            sound.sender.picture(packet);
+        }
     }
 
     /// Bytes of the pictures that wait for this viewer.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.sender.queued_bytes()
+        self.outs().map(|out| out.sender.queued_bytes()).sum()
+    }
+
+    fn outs(&self) -> impl Iterator<Item = &Out> {
+        [&self.video, &self.sound].into_iter().flatten()
     }
 
     /// Lets go of what waits for this viewer up to the next key frame. Returns how many pictures it misses because of it.
     pub(crate) fn skip(&mut self) -> u64 {
-        self.sender.skip()
+        if let Some(sound) = &mut self.sound {
+            sound.sender.skip();
+        }
+        self.video.as_mut().map_or(0, |video| video.sender.skip())
     }
 
     /// Lets go of what was sent but for the newest packets.
     pub(crate) fn forget_sent(&mut self, kept: usize) {
-        self.sender.forget_sent(kept);
+        for out in [&mut self.video, &mut self.sound].into_iter().flatten() {
+            out.sender.forget_sent(kept);
+        }
     }
 
     /// Sends what pacing allows. True if more waits.
     pub(crate) fn poll_output(&mut self, now: Instant, out: &mut Batch) -> bool {
-        let mut sent = 0;
-        while let Some(packet) = self.sender.poll(now) {
-            self.send_packet(&packet, out);
-            sent += 1;
+        let mut waits = false;
+        for from in [&mut self.sound, &mut self.video].into_iter().flatten() {
+            let mut sent = 0;
+            while let Some(packet) = from.sender.poll(now) {
+                send_packet(&mut self.parts.link, from.line, &packet, &mut self.scratch, out);
+                sent += 1;
+            }
+            if sent > 0 {
+                metrics::counter!("vidicon_webrtc_packets_sent_total").increment(sent);
+                send_report(&mut self.parts, from, now, out);
+            }
+            waits |= from.sender.is_behind();
         }
-        if sent > 0 {
-            metrics::counter!("vidicon_webrtc_packets_sent_total").increment(sent);
-            self.send_report(now, out);
-        }
-        self.sender.is_behind()
+        waits
     }
 
     /// To be called a few times a second: lost handshake flights, and the ends that only time brings.
@@ -275,36 +328,37 @@ impl Peer {
     pub(crate) fn close(&mut self, now: Instant, out: &mut Batch) {
         self.parts.link.close(now, out);
     }
+}
 
-    fn send_packet(&mut self, packet: &Packet, out: &mut Batch) {
-        let Some((path, keys)) = self.parts.link.ready() else { return };
-        packet.write(self.parts.payload_type, self.parts.ssrc, &mut self.scratch);
-        match keys.local.encrypt_rtp(&self.scratch) {
-            Ok(sealed) => out.push(path, &sealed),
-            Err(error) => tracing::warn!(peer = self.parts.link.id(), %error, "a packet cannot be sealed"),
-        }
+fn send_packet(link: &mut Link, line: Line, packet: &Packet, scratch: &mut Vec<u8>, out: &mut Batch) {
+    let Some((path, keys)) = link.ready() else { return };
+    packet.write(line.payload_type, line.ssrc, scratch);
+    match keys.local.encrypt_rtp(scratch) {
+        Ok(sealed) => out.push(path, &sealed),
+        Err(error) => tracing::warn!(peer = link.id(), %error, "a packet cannot be sealed"),
     }
+}
 
-    fn send_report(&mut self, now: Instant, out: &mut Batch) {
-        let Some((path, keys)) = self.parts.link.ready() else { return };
-        let Some(report) = self.sender.poll_report(now) else { return };
-        use rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
-        let ssrc = self.parts.ssrc;
-        let cname = SourceDescriptionItem { sdes_type: SdesType::SdesCname, text: self.parts.cname.clone().into() };
-        let compound: [Box<dyn rtcp::Packet>; 2] = [
-            Box::new(rtcp::sender_report::SenderReport {
-                ssrc,
-                ntp_time: report.ntp,
-                rtp_time: report.rtp,
-                packet_count: report.packets,
-                octet_count: report.octets,
-                ..Default::default()
-            }),
-            Box::new(SourceDescription { chunks: vec![SourceDescriptionChunk { source: ssrc, items: vec![cname] }] }),
-        ];
-        match rtcp::packet::marshal(&compound).and_then(|plain| keys.local.encrypt_rtcp(&plain)) {
-            Ok(sealed) => out.push(path, &sealed),
-            Err(error) => tracing::warn!(peer = self.parts.link.id(), %error, "a sender report cannot be sealed"),
-        }
+/// Says when what was sent last was taken by the producer's clock: one for pictures and sound, which a browser plays together by it.
+fn send_report(parts: &mut Parts, from: &mut Out, now: Instant, out: &mut Batch) {
+    let Some((path, keys)) = parts.link.ready() else { return };
+    let Some(report) = from.sender.poll_report(now) else { return };
+    use rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
+    let ssrc = from.line.ssrc;
+    let cname = SourceDescriptionItem { sdes_type: SdesType::SdesCname, text: parts.cname.clone().into() };
+    let compound: [Box<dyn rtcp::Packet>; 2] = [
+        Box::new(rtcp::sender_report::SenderReport {
+            ssrc,
+            ntp_time: report.ntp,
+            rtp_time: report.rtp,
+            packet_count: report.packets,
+            octet_count: report.octets,
+            ..Default::default()
+        }),
+        Box::new(SourceDescription { chunks: vec![SourceDescriptionChunk { source: ssrc, items: vec![cname] }] }),
+    ];
+    match rtcp::packet::marshal(&compound).and_then(|plain| keys.local.encrypt_rtcp(&plain)) {
+        Ok(sealed) => out.push(path, &sealed),
+        Err(error) => tracing::warn!(peer = parts.link.id(), %error, "a sender report cannot be sealed"),
     }
 }

@@ -3,10 +3,10 @@
 use crate::candidates::{self, Candidate};
 use crate::demux::PeerKey;
 use crate::dtls::{Dtls, Identity};
-use crate::fanout::{Condition, LIVE_FOR};
+use crate::fanout::{Condition, LIVE_FOR, Tracks};
 use crate::ice::{Credentials, Lite};
 use crate::link::Link;
-use crate::peer::{Parts, Peer, Seat, Seats};
+use crate::peer::{Line, Parts, Peer, Seat, Seats};
 use crate::room::Room;
 use crate::sdp::{Local, Offer};
 use crate::socket::Socket;
@@ -88,14 +88,14 @@ impl Peers {
         let offer = Offer::parse(offer).map_err(Error::BadOffer)?;
         let seat = inner.seats.take().ok_or(Error::TooMany(inner.config.max_peers))?;
         let name = stream.info().name;
-        if stream.stats().has_b_frames {
+        if offer.wants_video() && stream.stats().has_b_frames {
             return Err(Error::NotPlayable(crate::fanout::B_FRAMES.to_owned()));
         }
         let stopping = || Error::NotLive("The server is stopping.".to_owned());
         let (reply, condition) = oneshot::channel();
         inner.commands.send(Command::Want(Box::new(stream.clone()), reply)).await.map_err(|_| stopping())?;
         let condition = condition.await.map_err(|_| stopping())?;
-        let profile = tokio::time::timeout(PICTURE_WITHIN, live(condition)).await.unwrap_or_else(|_| {
+        let tracks = tokio::time::timeout(PICTURE_WITHIN, live(condition)).await.unwrap_or_else(|_| {
             Err(Error::NotLive(format!(
                 "{name} has sent no picture for the last {} seconds.",
                 PICTURE_WITHIN.as_secs()
@@ -107,7 +107,7 @@ impl Peers {
         let candidates = candidates::choose(inner.local, reached_at, &inner.config.advertise, &interfaces);
         let mut random = [0u8; 64];
         getrandom::fill(&mut random).map_err(|_| Error::BadOffer("no randomness could be had for it".to_owned()))?;
-        let (peer, answer) = answer(&inner.identity, &offer, profile, &candidates, random, seat, Instant::now())?;
+        let (peer, answer) = answer(&inner.identity, &offer, tracks, &candidates, random, seat, Instant::now())?;
         let key: PeerKey = inner.next.fetch_add(1, Ordering::Relaxed);
         let (reply, added) = oneshot::channel();
         inner
@@ -154,38 +154,53 @@ impl Peers {
 pub(crate) fn answer(
     identity: &Identity,
     offer: &Offer,
-    profile: [u8; 2],
+    tracks: Tracks,
     candidates: &[Candidate],
     random: [u8; 64],
     seat: Seat,
     now: Instant,
 ) -> Result<(Peer, Answer), Error> {
-    let payload = offer
-        .choose(profile[0], profile[1])
-        .ok_or_else(|| Error::BadOffer("no H.264 payload type of it fits".to_owned()))?;
+    let chosen = offer.chosen(tracks).ok_or_else(|| {
+        Error::NotPlayable(match tracks.sound {
+            None => {
+                "The offer asks for sound alone, and the stream has none that WebRTC can play (Opus, G.711).".to_owned()
+            }
+            Some(_) => "The offer asks for nothing that the stream has in a form that WebRTC can play.".to_owned(),
+        })
+    })?;
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| random[at + i]));
     let ice = Credentials::from_random(std::array::from_fn(|i| random[i]));
-    let (ssrc, numbers) = (word(32) as u32 | 1, word(40));
+    // Two that differ: the one is odd, the other even.
+    let (ssrc, sound_ssrc, numbers) = (word(32) as u32 | 1, (word(32) >> 32) as u32 & !1, word(40));
     // Whoever knows the id can close the peer, so nothing that the wire shows is derived from it.
     let id = format!("{:016x}{:016x}", word(48), word(56));
     let cname = format!("vidicon-{ssrc:08x}");
-    let local =
-        Local { session: numbers >> 2, ice: &ice, fingerprint: &identity.fingerprint, ssrc, cname: &cname, candidates };
-    let sdp = offer.answer(payload, &local);
+    let local = Local {
+        session: numbers >> 2,
+        ice: &ice,
+        fingerprint: &identity.fingerprint,
+        ssrc,
+        sound_ssrc,
+        cname: &cname,
+        candidates,
+    };
+    let sdp = offer.answer(&chosen, &local);
     let dtls = Dtls::new(identity, offer.active, &offer.fingerprint)
         .map_err(|error| Error::BadOffer(format!("DTLS cannot be set up for it: {error}")))?;
     let ice = Lite::new(ice, &offer.ufrag, identity.crypto.clone());
     let link = Link::new(id.clone(), ice, dtls, now);
-    let parts = Parts { link, payload_type: payload.number, ssrc, cname, random: numbers, _seat: seat };
+    let video = chosen.video.map(|payload| Line { payload_type: payload.number, ssrc });
+    let sound = chosen.sound.map(|(payload, sound)| (Line { payload_type: payload.number, ssrc: sound_ssrc }, sound));
+    let parts = Parts { link, video, sound, cname, random: numbers, _seat: seat };
     Ok((Peer::new(parts, now), Answer { id, sdp }))
 }
 
-/// Waits until a feed is live, and gives the stream's profile.
-async fn live(mut condition: watch::Receiver<Condition>) -> Result<[u8; 2], Error> {
+/// Waits until a feed is live, and tells what the stream has.
+async fn live(mut condition: watch::Receiver<Condition>) -> Result<Tracks, Error> {
     loop {
         let now = condition.borrow_and_update().clone();
         match now {
-            Condition::Live(profile, seen) if seen.elapsed() < LIVE_FOR => return Ok(profile),
+            Condition::Live(tracks, seen) if seen.elapsed() < LIVE_FOR => return Ok(tracks),
             Condition::Live(..) | Condition::Waiting => {}
             Condition::Unplayable(why) => return Err(Error::NotPlayable(why)),
             Condition::Ended => return Err(Error::NotLive("The stream has ended.".to_owned())),

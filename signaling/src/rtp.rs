@@ -36,7 +36,7 @@ pub(crate) struct Packet {
     pub(crate) index: usize,
     /// Sequence number.
     pub(crate) sequence: u16,
-    /// Timestamp, 90 kHz.
+    /// Timestamp, in units of the stream's clock.
     pub(crate) timestamp: u32,
 }
 
@@ -119,6 +119,7 @@ impl Sender {
     }
 
     /// The viewer is ready, or has to start again: queues the pictures since the last key frame, if there are any.
+    /// Sound starts with none.
     pub(crate) fn start(&mut self, pictures: &[Arc<Picture>]) {
         self.started = true;
         let Some(last) = pictures.last() else { return };
@@ -177,7 +178,7 @@ impl Sender {
 
     fn timestamp(&self, picture: &Picture) -> u32 {
         // Timestamps wrap by design.
-        self.offset.wrapping_add(picture.media_time_90k as u32)
+        self.offset.wrapping_add(picture.media_time as u32)
     }
 
     fn push(&mut self, picture: Arc<Picture>, timestamp: u32) {

@@ -4,7 +4,9 @@
 //! answer. Pure. What does not: candidates' choice, keys, sockets.
 
 use crate::candidates::Candidate;
+use crate::fanout::Tracks;
 use crate::ice::Credentials;
+use media::rtp::sound::Sound;
 use std::fmt::Write;
 
 /// Offers longer than this are refused unread.
@@ -39,6 +41,26 @@ impl Payload {
             .filter_map(|p| p.trim().split_once('='))
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, v)| v)
+    }
+
+    /// Value of `rtpmap`; the first payload types have one without saying so (RFC 3551 §6).
+    fn rtpmap(&self) -> &str {
+        match (self.number, self.rtpmap.as_str()) {
+            (0, "") => "PCMU/8000",
+            (8, "") => "PCMA/8000",
+            (_, rtpmap) => rtpmap,
+        }
+    }
+
+    /// What sound it is for, if any that a stream can have.
+    fn sound(&self) -> Option<Sound> {
+        // Opus is always said to have two channels (RFC 7587 §7); G.711 has one, said or not.
+        [Sound::Opus, Sound::Pcmu, Sound::Pcma].into_iter().find(|sound| {
+            let head = self.rtpmap().get(..sound.rtpmap().len()).unwrap_or_default();
+            let tail = self.rtpmap().get(sound.rtpmap().len()..).unwrap_or_default();
+            let channels = if *sound == Sound::Opus { tail == "/2" } else { matches!(tail, "" | "/1") };
+            head.eq_ignore_ascii_case(sound.rtpmap()) && channels
+        })
     }
 
     /// profile_idc and constraint flags, if this is H.264 that may be sent in fragments (packetization-mode=1).
@@ -82,8 +104,10 @@ pub(crate) struct Offer {
     sections: Vec<Section>,
     /// Names of the sections that share one transport; empty if the offer has no group.
     bundle: Vec<String>,
-    /// Index of the section that is to show the pictures.
-    video: usize,
+    /// Index of the section that is to show the pictures, if it wants some.
+    video: Option<usize>,
+    /// Index of the section that is to play the sound, which comes by the same transport.
+    sound: Option<usize>,
     /// The viewer's ICE fragment.
     pub(crate) ufrag: String,
     /// SHA-256 fingerprint of the viewer's certificate.
@@ -182,20 +206,45 @@ impl Offer {
             !matches!(s.direction.as_deref(), Some("sendonly" | "inactive")) && (s.port != 0 || s.bundle_only)
         };
         let videos = || sections.iter().enumerate().filter(|(_, s)| s.kind == "video" && wants(s));
-        if videos().next().is_none() {
-            return Err("no video section of it asks to receive".to_owned());
+        let takes = |(_, s): &(usize, &Section)| s.payloads.iter().any(|p| p.h264().is_some());
+        let video = videos().find(takes).map(|(index, _)| index);
+        if video.is_none() && videos().next().is_some() {
+            return Err("no video section of it takes H.264 with packetization-mode=1".to_owned());
         }
-        let video = videos()
-            .find(|(_, s)| s.payloads.iter().any(|p| p.h264().is_some()))
-            .map(|(index, _)| index)
-            .ok_or("no video section of it takes H.264 with packetization-mode=1")?;
-        let section = &sections[video];
+        let bundled = |s: &Section| s.mid.as_ref().is_some_and(|mid| description.bundle.contains(mid));
+        let sounds = || sections.iter().enumerate().filter(|(_, s)| s.kind == "audio" && wants(s));
+        let together = |s: &Section| video.is_none_or(|video| bundled(s) && bundled(&sections[video]));
+        let sound = sounds().find(|(_, s)| together(s)).map(|(index, _)| index);
+        let anchor = video.or(sound).ok_or("no video or audio section of it asks to receive")?;
+        let section = &sections[anchor];
         if !section.protocol.ends_with("TLS/RTP/SAVPF") || !section.rtcp_mux {
-            return Err("its video section is not UDP/TLS/RTP/SAVPF with rtcp-mux".to_owned());
+            return Err(format!("its {} section is not UDP/TLS/RTP/SAVPF with rtcp-mux", section.kind));
         }
         let Remote { ufrag, fingerprint, active } = description.remote(section)?;
         let Description { bundle, sections, .. } = description;
-        Ok(Offer { video, ufrag, fingerprint, active, bundle, sections })
+        Ok(Offer { video, sound, ufrag, fingerprint, active, bundle, sections })
+    }
+
+    /// Whether it asks for pictures.
+    pub(crate) fn wants_video(&self) -> bool {
+        self.video.is_some()
+    }
+
+    /// What of a stream it gets, by which payload types. `None` where it asks for nothing that the stream has.
+    pub(crate) fn chosen(&self, tracks: Tracks) -> Option<Chosen<'_>> {
+        let video = tracks.video.and_then(|[idc, constraints]| self.choose(idc, constraints));
+        let sound = tracks.sound.and_then(|sound| Some((self.choose_sound(sound)?, sound)));
+        (video.is_some() || sound.is_some()).then_some(Chosen { video, sound })
+    }
+
+    /// The payload type of a kind of sound.
+    fn choose_sound(&self, sound: Sound) -> Option<&Payload> {
+        self.sections[self.sound?].payloads.iter().find(|payload| payload.sound() == Some(sound))
+    }
+
+    /// The section whose transport all of it has.
+    fn anchor(&self) -> Option<usize> {
+        self.video.or(self.sound)
     }
 
     /// The payload type that suits a stream of this profile best: the same profile and constraints, else the same
@@ -208,7 +257,7 @@ impl Offer {
             100 => 2, // High
             _ => 3,
         };
-        self.sections[self.video]
+        self.sections[self.video?]
             .payloads
             .iter()
             .filter_map(|payload| Some((payload, payload.h264()?)))
@@ -221,8 +270,9 @@ impl Offer {
             .map(|(payload, _)| payload)
     }
 
-    /// Writes the answer: one video section that sends, audio left silent, everything else rejected.
-    pub(crate) fn answer(&self, payload: &Payload, local: &Local<'_>) -> String {
+    /// Writes the answer: at most one section that sends pictures and one that sends sound, others of these silent, everything else
+    /// rejected.
+    pub(crate) fn answer(&self, chosen: &Chosen<'_>, local: &Local<'_>) -> String {
         let mut out = String::with_capacity(1500);
         let grouped: Vec<&str> = (0..self.sections.len())
             .filter(|index| self.accepts(*index))
@@ -239,11 +289,17 @@ impl Offer {
         }
         line(format_args!("a=ice-lite"));
         line(format_args!("a=msid-semantic: WMS *"));
+        let mut first = None;
         for (index, section) in self.sections.iter().enumerate() {
             let accepted = self.accepts(index);
-            let format = match index == self.video {
-                true => payload.number.to_string(),
-                false => section.format.clone().unwrap_or_else(|| "0".to_owned()),
+            let sends = match () {
+                () if Some(index) == self.video => chosen.video.map(|payload| (payload, local.ssrc)),
+                () if Some(index) == self.sound => chosen.sound.map(|(payload, _)| (payload, local.sound_ssrc)),
+                () => None,
+            };
+            let format = match sends {
+                Some((payload, _)) => payload.number.to_string(),
+                None => section.format.clone().unwrap_or_else(|| "0".to_owned()),
             };
             let port = if accepted { 9 } else { 0 };
             line(format_args!("m={} {port} {} {format}", section.kind, section.protocol));
@@ -260,28 +316,38 @@ impl Offer {
             line(format_args!("a=ice-pwd:{}", local.ice.pwd));
             line(format_args!("a=fingerprint:sha-256 {}", local.fingerprint));
             line(format_args!("a=setup:{}", if self.active { "active" } else { "passive" }));
-            if index != self.video {
-                // AAC does not exist in WebRTC, so there is no sound to send. The section stays, silent: rejecting the
-                // first section of a bundle makes some viewers drop the whole of it.
-                if let Some(silent) = section.payloads.iter().find(|p| p.number.to_string() == format) {
-                    line(format_args!("a=rtpmap:{} {}", silent.number, silent.rtpmap));
+            match sends {
+                Some((payload, ssrc)) => {
+                    line(format_args!("a=rtcp-rsize"));
+                    line(format_args!("a=sendonly"));
+                    line(format_args!("a=rtpmap:{} {}", payload.number, payload.rtpmap()));
+                    if !payload.fmtp.is_empty() {
+                        line(format_args!("a=fmtp:{} {}", payload.number, payload.fmtp));
+                    }
+                    for feedback in &payload.feedback {
+                        line(format_args!("a=rtcp-fb:{} {feedback}", payload.number));
+                    }
+                    // One stream of the browser, so that it plays both together.
+                    line(format_args!("a=msid:vidicon {}", section.kind));
+                    line(format_args!("a=ssrc:{ssrc} cname:{}", local.cname));
                 }
-                line(format_args!("a=inactive"));
-                continue;
+                None => {
+                    // The stream has nothing for it (AAC does not exist in WebRTC). The section stays, silent: rejecting
+                    // the first section of a bundle makes some viewers drop the whole of it.
+                    if let Some(silent) = section.payloads.iter().find(|p| p.number.to_string() == format) {
+                        line(format_args!("a=rtpmap:{} {}", silent.number, silent.rtpmap()));
+                    }
+                    line(format_args!("a=inactive"));
+                }
             }
-            line(format_args!("a=rtcp-rsize"));
-            line(format_args!("a=sendonly"));
-            line(format_args!("a=rtpmap:{} {}", payload.number, payload.rtpmap));
-            line(format_args!("a=fmtp:{} {}", payload.number, payload.fmtp));
-            for feedback in &payload.feedback {
-                line(format_args!("a=rtcp-fb:{} {feedback}", payload.number));
+            // In the first section, whose transport is that of the bundle: browsers take candidates from no other (RFC 8843
+            // §10). And in those that are used: other clients pass over one that is silent.
+            if first.replace(index).is_none() || sends.is_some() {
+                for candidate in local.candidates {
+                    line(format_args!("a=candidate:{}", candidate.to_sdp()));
+                }
+                line(format_args!("a=end-of-candidates"));
             }
-            line(format_args!("a=msid:vidicon video"));
-            line(format_args!("a=ssrc:{} cname:{}", local.ssrc, local.cname));
-            for candidate in local.candidates {
-                line(format_args!("a=candidate:{}", candidate.to_sdp()));
-            }
-            line(format_args!("a=end-of-candidates"));
         }
         out
     }
@@ -302,14 +368,23 @@ impl Offer {
         names + sections.sum::<usize>() + self.sections.capacity() * size_of::<Section>()
     }
 
-    /// Whether the answer keeps a section: the video, and audio sections that share its transport.
+    /// Whether the answer keeps a section: the one that all have the transport of, and audio sections that share it.
     fn accepts(&self, index: usize) -> bool {
         let section = &self.sections[index];
+        let Some(anchor) = self.anchor() else { return false };
         let bundled = |s: &Section| s.mid.as_ref().is_some_and(|mid| self.bundle.contains(mid));
         let silent =
             section.kind == "audio" && (section.port != 0 || section.bundle_only) && !section.payloads.is_empty();
-        index == self.video || (silent && bundled(section) && bundled(&self.sections[self.video]))
+        index == anchor || (silent && bundled(section) && bundled(&self.sections[anchor]))
     }
+}
+
+/// What of a stream an offer gets.
+pub(crate) struct Chosen<'a> {
+    /// The payload type of the pictures.
+    pub(crate) video: Option<&'a Payload>,
+    /// That of the sound, and what it is.
+    pub(crate) sound: Option<(&'a Payload, Sound)>,
 }
 
 /// Our side of an answer.
@@ -322,6 +397,8 @@ pub(crate) struct Local<'a> {
     pub(crate) fingerprint: &'a str,
     /// Synchronisation source of the video.
     pub(crate) ssrc: u32,
+    /// And of the sound.
+    pub(crate) sound_ssrc: u32,
     /// Canonical name in RTCP.
     pub(crate) cname: &'a str,
     /// Where we can be reached.

@@ -25,14 +25,19 @@ fn chromium() -> String {
 }
 
 fn local<'a>(ice: &'a Credentials, candidates: &'a [Candidate]) -> Local<'a> {
-    Local { session: 7, ice, fingerprint: PRINT, ssrc: 42, cname: "name", candidates }
+    Local { session: 7, ice, fingerprint: PRINT, ssrc: 42, sound_ssrc: 44, cname: "name", candidates }
+}
+
+/// A stream of pictures alone.
+fn pictures(profile_idc: u8, constraints: u8) -> Tracks {
+    Tracks { video: Some([profile_idc, constraints]), sound: None }
 }
 
 #[test]
 fn a_browsers_offer_is_read() {
     let offer = Offer::parse(&chromium()).expect("an offer");
     assert_eq!((offer.ufrag.as_str(), offer.fingerprint.as_str(), offer.active), ("VFrm", PRINT, false));
-    assert_eq!((offer.video, offer.sections.len()), (1, 3));
+    assert_eq!((offer.video, offer.sound, offer.sections.len()), (Some(1), Some(0), 3));
 }
 
 #[test]
@@ -54,11 +59,12 @@ fn the_answer_sends_video_keeps_sound_silent_and_rejects_the_rest() {
     let offer = Offer::parse(&chromium()).expect("an offer");
     let ice = Credentials::from_random([1; 32]);
     let candidates = [Candidate { addr: "192.0.2.1:8080".parse().expect("an address"), priority: 1 }];
-    let answer = offer.answer(offer.choose(0x64, 0).expect("one"), &local(&ice, &candidates));
+    let answer = offer.answer(&offer.chosen(pictures(0x64, 0)).expect("one"), &local(&ice, &candidates));
     let sections: Vec<&str> = answer.split("m=").skip(1).collect();
     assert_eq!(sections.len(), 3, "as many as in the offer, in its order");
     assert!(answer.contains("a=group:BUNDLE 0 1\r\n") && answer.contains("a=ice-lite\r\n"));
     assert!(sections[0].starts_with("audio 9 UDP/TLS/RTP/SAVPF 111\r\n") && sections[0].contains("a=inactive\r\n"));
+    assert!(sections[0].contains("a=candidate:"), "browsers take candidates from the first section of the bundle");
     assert!(sections[1].starts_with("video 9 UDP/TLS/RTP/SAVPF 112\r\n"));
     for line in [
         "a=sendonly",
@@ -79,11 +85,58 @@ fn the_answer_sends_video_keeps_sound_silent_and_rejects_the_rest() {
 }
 
 #[test]
+fn sound_is_sent_beside_the_pictures_or_alone() {
+    let ice = Credentials::from_random([1; 32]);
+    let candidates = [Candidate { addr: "192.0.2.1:8080".parse().expect("an address"), priority: 1 }];
+    let answer = |text: &str, tracks: Tracks| {
+        let offer = Offer::parse(text).expect("an offer");
+        offer.chosen(tracks).map(|chosen| offer.answer(&chosen, &local(&ice, &candidates)))
+    };
+    let of = |sound| Tracks { sound: Some(sound), ..pictures(0x64, 0) };
+    let both = answer(&chromium(), of(Sound::Opus)).expect("an answer");
+    let sections: Vec<&str> = both.split("m=").skip(1).collect();
+    assert!(sections[0].starts_with("audio 9 UDP/TLS/RTP/SAVPF 111\r\n"), "{both}");
+    for line in ["a=sendonly", "a=rtpmap:111 opus/48000/2", "a=ssrc:44 cname:name", "a=msid:vidicon audio"] {
+        assert!(sections[0].contains(&format!("{line}\r\n")), "{line} is missing in {}", sections[0]);
+    }
+    assert!(sections[1].contains("a=sendonly\r\n") && sections[1].contains("a=msid:vidicon video\r\n"));
+    assert!(sections[..2].iter().all(|s| s.contains("a=candidate:")), "{both}");
+
+    // What is not offered is not sent; G.711 has payload types that need no words.
+    let silent = answer(&chromium(), of(Sound::Pcmu)).expect("an answer");
+    assert!(silent.split("m=").nth(1).expect("a section").contains("a=inactive\r\n"));
+    let g711 = chromium().replace("SAVPF 111 63", "SAVPF 111 0 8");
+    for (sound, format, map) in [(Sound::Pcmu, 0, "PCMU/8000"), (Sound::Pcma, 8, "PCMA/8000")] {
+        let answer = answer(&g711, of(sound)).expect("an answer");
+        assert!(answer.contains(&format!("m=audio 9 UDP/TLS/RTP/SAVPF {format}\r\n")), "{answer}");
+        assert!(answer.contains(&format!("a=rtpmap:{format} {map}\r\n")));
+    }
+
+    // Sound alone, asked for or had.
+    let end = chromium().find("m=video").expect("a video section");
+    let asks = chromium()[..end].replace("BUNDLE 0 1 2", "BUNDLE 0");
+    let alone = answer(&asks, of(Sound::Opus)).expect("an answer");
+    assert!(
+        alone.contains("a=sendonly\r\n") && alone.contains("a=candidate:") && !alone.contains("m=video"),
+        "{alone}"
+    );
+    assert_eq!(answer(&asks, pictures(0x64, 0)), None);
+    let had = answer(&chromium(), Tracks { video: None, sound: Some(Sound::Opus) }).expect("an answer");
+    let sections: Vec<&str> = had.split("m=").skip(1).collect();
+    assert!(sections[0].contains("a=sendonly\r\n") && sections[1].contains("a=inactive\r\n"), "{had}");
+    assert!(sections[1].starts_with("video 9 ") && sections[0].contains("a=candidate:"), "{had}");
+
+    // On a transport of its own it could not be sent.
+    let apart = answer(&chromium().replace("BUNDLE 0 1 2", "BUNDLE 1 2"), of(Sound::Opus)).expect("an answer");
+    assert!(apart.split("m=").nth(1).expect("a section").starts_with("audio 0 "), "{apart}");
+}
+
+#[test]
 fn roles_and_places_of_attributes_follow_the_offer() {
     let offer = Offer::parse(&chromium().replace("a=setup:actpass", "a=setup:passive")).expect("an offer");
     assert!(offer.active);
     let ice = Credentials::from_random([1; 32]);
-    let answer = offer.answer(offer.choose(0x42, 0xe0).expect("one"), &local(&ice, &[]));
+    let answer = offer.answer(&offer.chosen(pictures(0x42, 0xe0)).expect("one"), &local(&ice, &[]));
     assert!(answer.contains("a=setup:active"));
     // Firefox puts the fingerprint before all sections, and an aggregate offer has transport attributes once.
     let moved = format!("a=fingerprint:sha-256 {PRINT}\r\n");
@@ -117,8 +170,12 @@ fn any_cut_or_bent_offer_is_handled() {
     let ice = Credentials::from_random([1; 32]);
     for end in (0..whole.len()).step_by(7) {
         if let Ok(offer) = Offer::parse(&whole[..end]) {
-            let payload = offer.choose(0x64, 0).expect("an offer has one");
-            assert!(offer.answer(payload, &local(&ice, &[])).starts_with("v=0"));
+            // Cut before its video section, it asks for sound alone.
+            let Some(chosen) = offer.chosen(pictures(0x64, 0)) else {
+                assert!(!offer.wants_video());
+                continue;
+            };
+            assert!(offer.answer(&chosen, &local(&ice, &[])).starts_with("v=0"));
         }
     }
 }

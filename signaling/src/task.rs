@@ -5,7 +5,7 @@
 
 use crate::batch::{Batch, Path};
 use crate::demux::{Demux, PeerKey, is_for_turn};
-use crate::fanout::{Condition, Feed, FeedEvent, FeedTask};
+use crate::fanout::{Condition, Feed, FeedEvent, FeedTask, Picture};
 use crate::peer::{Call, End, Peer};
 use crate::room::Room;
 use crate::socket::{Buffers, Socket};
@@ -255,35 +255,16 @@ impl State {
 
     fn feed_event(&mut self, number: u64, event: FeedEvent, now: Instant) {
         let Some(feed) = self.feeds.get_mut(&number) else { return };
-        let skipped = |feed: &Feed, frames: u64| {
-            metrics::counter!("vidicon_webrtc_skipped_frames_total", "stream" => feed.name.clone()).increment(frames);
-        };
         let last = match event {
             FeedEvent::Picture(picture) => {
                 feed.cache.push(&picture);
-                feed.condition.send_replace(Condition::Live(picture.profile, now));
-                let mut ended = Vec::new();
-                for key in &feed.viewers {
-                    let Some((peer, _)) = self.peers.get_mut(key) else { continue };
-                    let batch = &mut self.batch;
-                    let sent = guarded(peer, Call::Picture, |peer| peer.picture(&picture)).and_then(|missed| {
-                        let waits = guarded(peer, Call::Output, |peer| peer.poll_output(now, batch))?;
-                        Ok((missed, waits))
-                    });
-                    match sent {
-                        Ok((missed, waits)) => {
-                            if missed > 0 {
-                                skipped(feed, missed);
-                            }
-                            if waits {
-                                self.paced.insert(*key);
-                            }
-                        }
-                        Err(end) => ended.push((*key, end)),
-                    }
-                }
-                self.end_all(ended, now);
-                return self.relieve();
+                return self.spread(number, &picture, now, |peer, picture| peer.picture(picture));
+            }
+            FeedEvent::Sound(packet) => {
+                return self.spread(number, &packet, now, |peer, packet| {
+                    peer.sound(packet);
+                    0
+                });
             }
             FeedEvent::Skipped(frames) => return skipped(feed, frames),
             FeedEvent::Unplayable(why) => {
@@ -294,6 +275,40 @@ impl State {
         };
         feed.condition.send_replace(last);
         self.end_feed(number, now);
+    }
+
+    /// Gives a picture or a packet of sound to all viewers of a feed. `give` tells how many pictures that one misses because of it.
+    fn spread(
+        &mut self,
+        number: u64,
+        what: &Arc<Picture>,
+        now: Instant,
+        give: impl Fn(&mut Peer, &Arc<Picture>) -> u64,
+    ) {
+        let Some(feed) = self.feeds.get_mut(&number) else { return };
+        feed.condition.send_replace(Condition::Live(what.tracks, now));
+        let mut ended = Vec::new();
+        for key in &feed.viewers {
+            let Some((peer, _)) = self.peers.get_mut(key) else { continue };
+            let batch = &mut self.batch;
+            let sent = guarded(peer, Call::Picture, |peer| give(peer, what)).and_then(|missed| {
+                let waits = guarded(peer, Call::Output, |peer| peer.poll_output(now, batch))?;
+                Ok((missed, waits))
+            });
+            match sent {
+                Ok((missed, waits)) => {
+                    if missed > 0 {
+                        skipped(feed, missed);
+                    }
+                    if waits {
+                        self.paced.insert(*key);
+                    }
+                }
+                Err(end) => ended.push((*key, end)),
+            }
+        }
+        self.end_all(ended, now);
+        self.relieve();
     }
 
     /// Where the pictures of all take nearly all of their room: what costs viewers least is given up first.
@@ -404,6 +419,11 @@ impl State {
             self.end_feed(number, now);
         }
     }
+}
+
+/// Counts frames of a stream that viewers missed.
+fn skipped(feed: &Feed, frames: u64) {
+    metrics::counter!("vidicon_webrtc_skipped_frames_total", "stream" => feed.name.clone()).increment(frames);
 }
 
 /// Calls into a peer; every call goes through here. A panic is counted, and is the end of that peer only.

@@ -4,12 +4,14 @@
 use super::*;
 use crate::candidates::Candidate;
 use crate::dtls::Identity;
-use crate::fanout::Packetizer;
+use crate::fanout::{Packetizer, Tracks};
 use crate::peer::Seats;
 use crate::sdp::Offer;
 use crate::testing::{Camera, Viewer};
 use std::net::SocketAddr;
 
+/// The camera's stream.
+const PICTURES: Tracks = Tracks { video: Some([0x42, 0xc0]), sound: None };
 const SERVER: &str = "192.0.2.1:8080";
 
 /// A server and its viewers on a network of their own.
@@ -61,7 +63,7 @@ impl World {
         let candidates = [Candidate { addr: SERVER.parse().unwrap(), priority: 2130706431 }];
         let seat = self.seats.take().unwrap();
         let (peer, answer) =
-            crate::peers::answer(&self.identity, &offer, [0x42, 0xc0], &candidates, random, seat, self.now).unwrap();
+            crate::peers::answer(&self.identity, &offer, PICTURES, &candidates, random, seat, self.now).unwrap();
         self.state.add(self.keys, Box::new(peer), 0);
         viewer.answer(self.now, answer.sdp);
         self.viewers.push(viewer);
@@ -228,7 +230,7 @@ fn a_viewer_that_goes_away_is_gone_and_one_that_never_comes_too() {
     let (_, offer) = Viewer::new(SocketAddr::from(([192, 0, 2, 201], 9)), world.now);
     let offer = Offer::parse(&offer).unwrap();
     let seat = world.seats.take().unwrap();
-    let (peer, _) = crate::peers::answer(&world.identity, &offer, [0x42, 0xc0], &[], [9; 64], seat, world.now).unwrap();
+    let (peer, _) = crate::peers::answer(&world.identity, &offer, PICTURES, &[], [9; 64], seat, world.now).unwrap();
     world.state.add(99, Box::new(peer), 0);
     world.viewers.clear();
     world.run(14_000);

@@ -134,6 +134,8 @@ pub(crate) struct Viewer {
     pc: RTCPeerConnection,
     pub(crate) addr: SocketAddr,
     pub(crate) connected: bool,
+    /// Sound: sequence number, timestamp, payload.
+    pub(crate) sounds: Vec<(u16, u32, Bytes)>,
     /// By sequence number, extended over rollovers.
     pub(crate) packets: BTreeMap<u64, Got>,
     newest: Option<u64>,
@@ -144,6 +146,11 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// A viewer at this address, and its offer.
     pub(crate) fn new(addr: SocketAddr, now: Instant) -> (Viewer, String) {
+        Viewer::wanting(&[RtpCodecKind::Video], addr, now)
+    }
+
+    /// The same, which wants these kinds of media.
+    pub(crate) fn wanting(kinds: &[RtpCodecKind], addr: SocketAddr, now: Instant) -> (Viewer, String) {
         let mut engine = MediaEngine::default();
         engine.register_default_codecs().unwrap();
         let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
@@ -154,8 +161,12 @@ impl Viewer {
             .with_interceptor_registry(registry)
             .build(now)
             .unwrap();
-        let transceiver = pc.add_transceiver_from_kind(RtpCodecKind::Video, None).unwrap();
-        let receiver = pc.rtp_transceiver(transceiver).unwrap().receiver().unwrap();
+        let mut receivers = kinds.iter().map(|kind| {
+            let transceiver = pc.add_transceiver_from_kind(*kind, None).unwrap();
+            pc.rtp_transceiver(transceiver).unwrap().receiver().unwrap()
+        });
+        let receiver = receivers.next().unwrap();
+        receivers.for_each(drop);
         let base_config = CandidateConfig {
             network: "udp".to_owned(),
             address: addr.ip().to_string(),
@@ -168,7 +179,7 @@ impl Viewer {
         let offer = pc.create_offer(None).unwrap();
         pc.set_local_description(now, offer.clone()).unwrap();
         let packets = BTreeMap::new();
-        (Viewer { pc, addr, connected: false, packets, newest: None, ssrc: 0, receiver }, offer.sdp)
+        (Viewer { pc, addr, connected: false, sounds: Vec::new(), packets, newest: None, ssrc: 0, receiver }, offer.sdp)
     }
 
     pub(crate) fn answer(&mut self, now: Instant, sdp: String) {
@@ -220,6 +231,11 @@ impl Viewer {
 
     fn keep(&mut self, packet: rtc::rtp::Packet) {
         let sequence = packet.header.sequence_number;
+        // Opus, as `rtc` numbers it.
+        if packet.header.payload_type == 111 {
+            self.sounds.push((sequence, packet.header.timestamp, packet.payload));
+            return;
+        }
         self.ssrc = packet.header.ssrc;
         let newest = self.newest.unwrap_or(u64::from(sequence) + (1 << 32));
         let extended = newest.wrapping_add_signed(i64::from(sequence.wrapping_sub(newest as u16) as i16));

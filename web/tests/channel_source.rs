@@ -168,7 +168,7 @@ async fn viewers_of_a_channel_see_the_stream_that_it_shows() {
     let told = offered(&mut early, &Viewer::new().await.offer).await["statusResponse"].clone();
     assert_eq!((&told["correlationId"], &told["statusCode"]), (&json!("7"), &json!("503")), "{told}");
     assert!(told["description"].as_str().unwrap().contains("gate has sent no picture"), "{told}");
-    for (wrong, why) in [("no offer", "no Base64 of"), ("v=0\r\n", "no video section")] {
+    for (wrong, why) in [("no offer", "no Base64 of"), ("v=0\r\n", "no video or audio section")] {
         let offer = json!({"action": "SDP_OFFER", "messagePayload": STANDARD.encode(wrong), "correlationId": "8"});
         early.send(Message::text(offer.to_string())).await.unwrap();
         let told = got(&mut early).await["statusResponse"].clone();

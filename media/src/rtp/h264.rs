@@ -29,6 +29,10 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// One that is the whole of its body, without the marker.
+    pub fn whole(body: Bytes) -> Payload {
+        Payload { head: [0; 2], head_len: 0, body, marker: false }
+    }
     /// The bytes before the body: none for a single NAL unit, one for a STAP-A, two for an FU-A.
     pub fn head(&self) -> &[u8] {
         &self.head[..usize::from(self.head_len)]

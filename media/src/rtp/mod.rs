@@ -3,3 +3,4 @@
 //! What does not belong here: RTP headers, sequence numbers and SRTP, which the senders in `signaling` own.
 
 pub mod h264;
+pub mod sound;

@@ -25,7 +25,7 @@ function remembered<T extends string>(key: string, values: readonly T[], initial
 
 export const theme = remembered<Theme>("theme", ["system", "light", "dark"], "system");
 export const zone = remembered<Zone>("zone", ["local", "utc"], "local");
-/** Of the one big picture; the wall is silent, and WebRTC carries no sound yet. */
+/** Of the one big picture; the wall is silent. */
 export const sound = remembered<"on" | "off">("sound", ["on", "off"], "off");
 export const boxes = remembered<"on" | "off">("boxes", ["on", "off"], "on");
 

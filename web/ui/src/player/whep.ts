@@ -1,4 +1,4 @@
-// Live pictures by WebRTC: one WHEP exchange (RFC 9725), receive only, no trickle.
+// Live pictures and sound by WebRTC: one WHEP exchange (RFC 9725), receive only, no trickle.
 
 import { messageOf, request, whepUrl, ApiError } from "../client";
 
@@ -33,10 +33,13 @@ export async function playWhep(stream: string, video: HTMLVideoElement, signal: 
   signal.addEventListener("abort", close, { once: true });
   try {
     connection.addTransceiver("video", { direction: "recvonly" });
+    // Silent where the stream has no sound that WebRTC knows; of one stream with the pictures where it has.
+    connection.addTransceiver("audio", { direction: "recvonly" });
     connection.ontrack = (event) => {
       // Live means now: no jitter buffer beyond what the network needs.
       event.receiver.jitterBufferTarget = 0;
-      video.srcObject = event.streams[0] ?? new MediaStream([event.track]);
+      const stream = event.streams[0] ?? new MediaStream([event.track]);
+      if (video.srcObject !== stream) video.srcObject = stream;
     };
     await connection.setLocalDescription(await connection.createOffer());
     const response = await offer(stream, connection.localDescription?.sdp ?? "", signal);
