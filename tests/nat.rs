@@ -1,5 +1,5 @@
 //! A viewer in a network behind a NAT that lets no UDP out: three network namespaces, real packets. It gets its picture through TURN over TLS and over TCP, and not
-//! without.
+//! without; and `ice-test` there says so.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -74,7 +74,7 @@ impl Drop for Networks {
     }
 }
 
-/// The demo in the server's network.
+/// The demo, or another server, in the server's network.
 struct Demo(Child);
 
 impl Demo {
@@ -160,4 +160,52 @@ fn a_viewer_behind_a_nat_without_udp_gets_its_picture_through_turn() {
         assert_eq!(code, Some(0), "by {scheme} {said}");
         eprintln!("by {scheme} {said}");
     }
+}
+
+#[test]
+fn ice_test_says_what_a_nat_without_udp_leaves() {
+    let Some(networks) = Networks::make() else { return };
+    // A private address: the command line goes to no reserved one.
+    const SERVER: &str = "10.78.2.2";
+    let [_, nat, server] = &networks.names;
+    for words in
+        [format!("-n {server} addr add {SERVER}/32 dev eth0"), format!("-n {nat} route add {SERVER}/32 dev outside")]
+    {
+        assert!(Command::new("ip").args(words.split(' ')).status().unwrap().success(), "{words}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (data, config) = (folder.path().join("data"), folder.path().join("vidicon.toml"));
+    let text = format!(
+        "listen = \"{SERVER}:8080\"\n[tls]\nlocal = true\nlisten = \"{SERVER}:8443\"\n[turn]\ntcp = \"{SERVER}:3478\"\ntls = \"{SERVER}:5349\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut serve = networks.run(2, env!("CARGO_BIN_EXE_vidicon"));
+    serve.args(["serve", "--log", "warn", "--data"]).arg(&data).arg("--config").arg(&config);
+    serve.env("VIDICON_ROOT_ACCESS_KEY_ID", KEY).env("VIDICON_ROOT_SECRET_ACCESS_KEY", SECRET);
+    let _serving = Demo(serve.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+
+    // Whether each way works, and what is said of it.
+    let test = || -> Option<Vec<serde_json::Value>> {
+        let mut command = networks.run(0, env!("CARGO_BIN_EXE_vidicon"));
+        command.args(["ice-test", "--json", "--wait", "1", "--url", &format!("https://{SERVER}:8443"), "--ca"]);
+        command.arg(data.join("tls/ca.pem"));
+        command.env("VIDICON_ROOT_ACCESS_KEY_ID", KEY).env("VIDICON_ROOT_SECRET_ACCESS_KEY", SECRET);
+        let done = command.output().unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
+        let ways = told["ways"].as_array().unwrap().clone();
+        assert_eq!(done.status.code(), Some(i32::from(ways.iter().any(|way| way["works"] == false))), "{told}");
+        Some(ways)
+    };
+    let works = |ways: &[serde_json::Value]| ways.iter().map(|way| way["works"] == true).collect::<Vec<_>>();
+    let blocked = eventually("the server answers", Duration::from_secs(30), test);
+    assert_eq!(works(&blocked), [false, false, true, true], "{blocked:?}");
+    for way in &blocked[..2] {
+        assert!(way["reason"].as_str().unwrap().contains(&format!("UDP to {SERVER}:")), "{way}");
+    }
+    let let_through = networks.run(1, "nft").args(["flush", "chain", "inet", "f", "f"]).status().unwrap();
+    assert!(let_through.success());
+    let open = test().unwrap();
+    assert_eq!(works(&open), [true; 4], "{open:?}");
+    // The NAT's address, not the client's.
+    assert!(open[0]["seen_as"].as_str().unwrap().starts_with("198.18.2.1:"), "{open:?}");
 }

@@ -55,8 +55,9 @@ class Coturn:
 
 
 # Packets of a burst, and bursts a second of a flow (0: the next when the last is nearly back). A picture of 1 Mbit/s at 25 a second has four
-# packets of 1200 bytes; singles are what sound looks like.
-LOADS = {1: {"bursts of 8": (8, 0), "singles": (1, 0)}, 200: {"bursts of 4": (4, 25), "singles": (1, 100)}}
+# packets of 1200 bytes; singles are what sound looks like. The first of each is what the goal is about: a server with work to do.
+LOADS = {1: {"bursts of 8": (8, 0), "singles": (1, 0)},
+         200: {"bursts of 4": (4, 0), "singles": (1, 0), "bursts of 4, 25 a second": (4, 25), "singles, 100 a second": (1, 100)}}
 
 
 def packets_a_core_second(client, server, flows, size, load, seconds):
@@ -80,17 +81,17 @@ def turn_vs_coturn(flows):
         client = binary_of_example("vidicon-signaling", "turn_load")
         seconds = max(2, min(args.seconds / 4, 4))
         worst, notes = None, []
-        for name, load in LOADS[flows].items():
+        for nth, (name, load) in enumerate(LOADS[flows].items()):
             for size in SIZES:
                 done = {Coturn: [], Ours: []}
-                for _ in range(3):  # alternating, so that the machine's moods hit both
+                for _ in range(1 if nth else 3):  # alternating, so that the machine's moods hit both
                     for kind, results in done.items():
                         with kind() as server:
                             results.append(packets_a_core_second(client, server, flows, size, load, seconds))
-                (baseline, lost_there, rate_there), (value, lost, rate) = (sorted(results)[1] for results in done.values())
+                (baseline, lost_there, rate_there), (value, lost, rate) = (sorted(results)[len(results) // 2] for results in done.values())
                 notes.append(f"{size} B in {name}: {value / baseline:.2f} × ({value:.0f} against {baseline:.0f}; {rate:.0f} and {rate_there:.0f} a second "
                              f"came back, {lost:.1%} and {lost_there:.1%} did not)")
-                if name != "singles" and (worst is None or value / baseline < worst[0] / worst[1]):
+                if nth == 0 and (worst is None or value / baseline < worst[0] / worst[1]):
                     worst = value, baseline
         value, baseline = worst
         return row(value, "packets a core second", baseline, "at least 2 × coturn, in bursts", value >= 2 * baseline,
