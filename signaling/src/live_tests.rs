@@ -174,7 +174,7 @@ async fn opus_is_heard_beside_the_pictures_and_alone() {
             let time = UnixMicros(time + half * 20_000);
             let sound = |track, n| Event::Frame(Frame { track, time, key: true, data: opus(n) });
             writer.offer(sound(3, spoken)).unwrap();
-            if spoken % 50 == 0 {
+            if spoken.is_multiple_of(50) {
                 if spoken > 0 {
                     talk.offer(Event::End).unwrap();
                 }
