@@ -31,6 +31,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("mkv_tags", media::fuzzing::mkv_tags),
     ("policy", web::fuzzing::policy),
     ("postprocess", ml::postprocess::fuzz),
+    ("publisher", signaling::fuzzing::publisher),
     ("putmedia", ingest::putmedia::core::fuzzing::drive),
     ("sdp_offer", signaling::fuzzing::sdp_offer),
     ("segment_record", store::fuzz_record),
@@ -39,6 +40,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("sts", web::fuzzing::sts),
     ("stun_message", signaling::fuzzing::stun_message),
     ("turn_session", signaling::fuzzing::turn_session),
+    ("whip_offer", signaling::fuzzing::whip_offer),
 ];
 
 fn body(name: &str) -> Option<Body> {

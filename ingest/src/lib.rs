@@ -20,6 +20,8 @@ mod rtsp;
 mod source;
 mod supervisor;
 
+pub use recorder::Recorder;
+
 use media::{StreamName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! From a source's items to fragments in the store: clock, access-unit check, fragmenter, writer. No task, no socket.
+//! From a source's items, a camera's or a publisher's, to fragments in the store: clock, access-unit check, fragmenter, writer. No task, no socket.
 
 use crate::source::{Item, Unit, VIDEO};
 use crate::{
@@ -13,7 +13,7 @@ use metrics::counter;
 const LIMITS: Limits = Limits { max_duration_ms: 30_000, max_bytes: 48 << 20 };
 
 /// Records one session of a source.
-pub(crate) struct Recorder {
+pub struct Recorder {
     stream: StreamName,
     clock: Clock,
     fragmenter: Fragmenter,
@@ -27,7 +27,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// A recorder for a session whose first fragment carries `cause`. `lead_us` is [`Clock::lead_us`] of the session before.
-    pub(crate) fn new(stream: &store::Stream, rates_hz: &[u32], lead_us: i64, cause: Cause) -> Self {
+    pub fn new(stream: &store::Stream, rates_hz: &[u32], lead_us: i64, cause: Cause) -> Self {
         let mut fragmenter = Fragmenter::new(LIMITS);
         fragmenter.discontinuity(cause);
         Recorder {
@@ -42,7 +42,7 @@ impl Recorder {
     }
 
     /// Takes an item; whether it was a picture. An error means that nothing more can be recorded in this session.
-    pub(crate) fn take(&mut self, item: Item) -> Result<bool, Failure> {
+    pub fn take(&mut self, item: Item) -> Result<bool, Failure> {
         match item {
             Item::Frame(unit) => return self.unit(unit),
             Item::Report { track, rtp, ntp, arrival } => self.clock.sender_report(track, rtp, ntp, arrival),
@@ -107,7 +107,7 @@ impl Recorder {
     }
 
     /// Completes the open fragment; returns what [`Recorder::new`] of the next session wants as `lead_us`.
-    pub(crate) fn finish(mut self) -> i64 {
+    pub fn finish(mut self) -> i64 {
         self.fragmenter.finish(&mut self.events);
         if let Err(failure) = self.offer() {
             tracing::warn!(reason = %failure.message, "the last fragment of the session was not recorded");

@@ -57,7 +57,7 @@ fn codec_words(track: &Track) -> String {
         "V_MPEG4/ISO/SP" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/AP" => "MPEG-4 Visual",
         "V_MS/VFW/FOURCC" => return fourcc(track),
         Track::AAC => "AAC",
-        "A_OPUS" => "Opus",
+        Track::OPUS => "Opus",
         "A_VORBIS" => "Vorbis",
         "A_FLAC" => "FLAC",
         "A_AC3" => "AC-3",

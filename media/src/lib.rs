@@ -1,7 +1,7 @@
 //! Media formats and the fragment model, as pure code.
 //!
 //! What belongs here: the words every other crate speaks (names, times, fragment numbers, tracks, frames,
-//! fragments), and each byte format with its reader and writer (H.264, AAC, MKV, fMP4, HLS text, RTP payloads).
+//! fragments), and each byte format with its reader and writer (H.264, AAC, Opus, MKV, fMP4, HLS text, RTP payloads).
 //!
 //! What does not: anything that asks the time, draws randomness, or touches a socket, a file or a task
 //! (invariant 9). The caller passes `now` and random bits in.
@@ -19,9 +19,11 @@ pub mod h264;
 pub mod header;
 pub mod hevc;
 pub mod hls;
+pub mod item;
 pub mod mkv;
 pub mod names;
 pub mod number;
+pub mod opus;
 pub mod rtp;
 pub mod time;
 pub mod track;
@@ -32,6 +34,7 @@ pub use fragment::{Cause, Event, Fragment, FragmentMeta, Start};
 pub use fragmenter::Fragmenter;
 pub use frame::Frame;
 pub use header::{Header, HeaderId};
+pub use item::{Item, Unit};
 pub use names::StreamName;
 pub use number::FragmentNumber;
 pub use time::{UnixMicros, UnixMillis};

@@ -35,6 +35,8 @@ impl Track {
     pub const H264: &'static str = "V_MPEG4/ISO/AVC";
     /// Matroska's codec ID of AAC.
     pub const AAC: &'static str = "A_AAC";
+    /// Matroska's codec ID of Opus.
+    pub const OPUS: &'static str = "A_OPUS";
 
     /// Whether this is H.264 (the older documentation's spelling counts).
     pub fn is_h264(&self) -> bool {

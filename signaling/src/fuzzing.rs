@@ -2,6 +2,7 @@
 //! random bytes too.
 
 pub use crate::channel::fuzz::fuzz as channel;
+pub use crate::receive::fuzz::{publisher, whip_offer};
 
 use crate::candidates::Candidate;
 use crate::demux::{Demux, Kind};

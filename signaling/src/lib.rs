@@ -1,4 +1,4 @@
-//! WebRTC: peers behind one UDP socket, playing live streams (WHEP), STUN and TURN beside them ([`turn`]), and the signaling [`channel`]s by
+//! WebRTC: peers behind one UDP socket, playing live streams (WHEP) and publishing into them (WHIP, [`receive`]), STUN and TURN beside them ([`turn`]), and the signaling [`channel`]s by
 //! which clients find each other.
 //!
 //! What belongs here: offers and answers, ICE-lite, DTLS-SRTP, and one packetisation of each stream for all its viewers.
@@ -21,6 +21,7 @@ mod link;
 mod live_tests;
 mod peer;
 mod peers;
+pub mod receive;
 mod room;
 mod rtp;
 mod sdp;
@@ -48,6 +49,8 @@ pub struct Config {
     pub max_peers: usize,
     /// Most bytes of pictures that are held for all viewers together; where that is little, the slowest go on at their next key frame.
     pub queue_bytes: u64,
+    /// A publisher whose last key frame is so long ago, in ms, is asked for another: fragments begin at them.
+    pub publisher_key_frame_ms: u64,
     /// STUN and TURN on the same port: a table of its own, which the binary puts here.
     #[serde(skip)]
     pub turn: turn::Config,
@@ -60,6 +63,7 @@ impl Default for Config {
             advertise: Vec::new(),
             max_peers: 1000,
             queue_bytes: 128 << 20,
+            publisher_key_frame_ms: 2000,
             turn: turn::Config::default(),
         }
     }
@@ -77,6 +81,11 @@ pub enum Error {
     /// The stream has no picture yet.
     #[error("{0}")]
     NotLive(String),
+    /// Somebody else sends into the stream.
+    #[error(
+        "{0} is being published to by another WebRTC client; end that session first (DELETE), or wait 20 s if its client is gone"
+    )]
+    Published(media::StreamName),
     /// Too many peers.
     #[error("the limit of {0} WebRTC peers is reached")]
     TooMany(usize),

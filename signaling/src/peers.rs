@@ -7,6 +7,9 @@ use crate::fanout::{Condition, LIVE_FOR, Tracks};
 use crate::ice::{Credentials, Lite};
 use crate::link::Link;
 use crate::peer::{Line, Parts, Peer, Seat, Seats};
+use crate::receive::core::Core;
+use crate::receive::publisher::{self, Publisher};
+use crate::receive::{Items, offer, queue};
 use crate::room::Room;
 use crate::sdp::{Local, Offer};
 use crate::socket::Socket;
@@ -42,6 +45,7 @@ struct Inner {
     local: SocketAddr,
     commands: mpsc::Sender<Command>,
     next: AtomicU64,
+    room: Arc<Room>,
     turn: Option<Turn>,
 }
 
@@ -68,7 +72,7 @@ impl Peers {
         });
         let turn = turn.transpose()?;
         let room = Room::new(config.queue_bytes);
-        let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store, room).with_turn(turn.as_ref());
+        let task = PeersTask::new(socket, receiver, stop, tasks.clone(), store, room.clone()).with_turn(turn.as_ref());
         tasks.spawn(task.run().instrument(tracing::info_span!("webrtc", %local)));
         // Shown from the start, so that a dashboard tells nobody from nothing.
         metrics::gauge!("vidicon_webrtc_peers").set(0.0);
@@ -76,7 +80,7 @@ impl Peers {
         metrics::counter!("vidicon_webrtc_nacks_total").increment(0);
         metrics::counter!("vidicon_webrtc_put_off_viewers_total").increment(0);
         let seats = Seats::new(config.max_peers);
-        let inner = Inner { config, identity, seats, local, commands, next: AtomicU64::new(1), turn };
+        let inner = Inner { config, identity, seats, local, commands, next: AtomicU64::new(1), room, turn };
         Ok(Peers { inner: Arc::new(inner) })
     }
 
@@ -118,6 +122,39 @@ impl Peers {
         added.await.map_err(|_| stopping())?;
         tracing::info!(peer = answer.id, stream = %name, candidates = candidates.len(), waited_ms, "answered a WebRTC viewer");
         Ok(answer)
+    }
+
+    /// Answers the offer of a publisher into a stream (RFC 9725): the answer, and what will come. One at a time may send into a stream.
+    /// `reached_at` as for [`Peers::play`].
+    pub async fn receive(
+        &self,
+        stream: &Stream,
+        offer: &str,
+        reached_at: Option<IpAddr>,
+    ) -> Result<(Answer, Items), Error> {
+        let inner = &*self.inner;
+        let now = Instant::now();
+        let offer = offer::Offer::parse(offer).map_err(Error::BadOffer)?;
+        let seat = inner.seats.take().ok_or(Error::TooMany(inner.config.max_peers))?;
+        let candidates =
+            candidates::choose(inner.local, reached_at, &inner.config.advertise, &candidates::interfaces());
+        let mut random = [0u8; 64];
+        getrandom::fill(&mut random).map_err(|_| Error::BadOffer("no randomness could be had for it".to_owned()))?;
+        let (queue, items) = queue::queue(inner.room.clone());
+        let every = Duration::from_millis(inner.config.publisher_key_frame_ms);
+        let (publisher, answer) = publisher(&inner.identity, &offer, &candidates, random, (seat, queue), every, now)?;
+        let key: PeerKey = inner.next.fetch_add(1, Ordering::Relaxed);
+        let stopping = || Error::NotLive("The server is stopping.".to_owned());
+        let (reply, added) = oneshot::channel();
+        let info = stream.info();
+        let command = Command::Receive(key, Box::new(publisher), info.id, reply);
+        inner.commands.send(command).await.map_err(|_| stopping())?;
+        if !added.await.map_err(|_| stopping())? {
+            return Err(Error::Published(info.name));
+        }
+        let sound = offer.formats.audio.is_some();
+        tracing::info!(peer = answer.id, stream = %info.name, sound, "answered a WebRTC publisher");
+        Ok((answer, items))
     }
 
     /// Closes a peer. False if there is none of that id.
@@ -193,6 +230,31 @@ pub(crate) fn answer(
     let sound = chosen.sound.map(|(payload, sound)| (Line { payload_type: payload.number, ssrc: sound_ssrc }, sound));
     let parts = Parts { link, video, sound, cname, random: numbers, _seat: seat };
     Ok((Peer::new(parts, now), Answer { id, sdp }))
+}
+
+/// Makes a publisher and the answer that leads it here. Pure: `random` is 64 fresh random bytes.
+pub(crate) fn publisher(
+    identity: &Identity,
+    offer: &offer::Offer,
+    candidates: &[Candidate],
+    random: [u8; 64],
+    (seat, queue): (Seat, queue::Queue),
+    key_every: Duration,
+    now: Instant,
+) -> Result<(Publisher, Answer), Error> {
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| random[at + i]));
+    let ice = Credentials::from_random(std::array::from_fn(|i| random[i]));
+    // Whoever knows the id can close the publisher, so nothing that the wire shows is derived from it.
+    let id = format!("{:016x}{:016x}", word(48), word(56));
+    let local = offer::Local { session: word(40) >> 2, ice: &ice, fingerprint: &identity.fingerprint, candidates };
+    let sdp = offer.answer(&local);
+    let remote = &offer.remote;
+    let dtls = Dtls::new(identity, remote.active, &remote.fingerprint)
+        .map_err(|error| Error::BadOffer(format!("DTLS cannot be set up for it: {error}")))?;
+    let ice = Lite::new(ice, &remote.ufrag, identity.crypto.clone());
+    let link = Link::new(id.clone(), ice, dtls, now);
+    let core = Core::new(offer.formats.clone(), word(32) as u32 | 1, key_every, now);
+    Ok((Publisher::new(publisher::Parts { link, core, queue, _seat: seat }), Answer { id, sdp }))
 }
 
 /// Waits until a feed is live, and tells what the stream has.

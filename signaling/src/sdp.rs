@@ -17,8 +17,12 @@ const MOST_SECTIONS: usize = 32;
 const MOST_FORMATS: usize = 128;
 /// Attributes with longer values are passed over.
 const MOST_VALUE_BYTES: usize = 1024;
-/// What we can be told to do about lost packets; other values of `rtcp-fb` are passed over.
-const FEEDBACK: [&str; 2] = ["nack", "nack pli"];
+/// What is known of `rtcp-fb`; other values are passed over.
+const FEEDBACK: [&str; 4] = ["nack", "nack pli", "transport-cc", "goog-remb"];
+/// What a viewer may tell us to do about lost packets.
+const REPEATING: [&str; 2] = ["nack", "nack pli"];
+/// The header extension that numbers all packets of a transport (draft-holmer-rmcat-transport-wide-cc-extensions).
+pub(crate) const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// One payload type of a section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,16 +30,16 @@ pub(crate) struct Payload {
     /// The payload type's number.
     pub(crate) number: u8,
     /// Value of `rtpmap`, such as `H264/90000`.
-    rtpmap: String,
+    pub(crate) rtpmap: String,
     /// Value of `fmtp`.
-    fmtp: String,
+    pub(crate) fmtp: String,
     /// Values of `rtcp-fb`, each of `FEEDBACK` at most once.
-    feedback: Vec<&'static str>,
+    pub(crate) feedback: Vec<&'static str>,
 }
 
 impl Payload {
     /// A parameter of `fmtp`.
-    fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.fmtp
             .split(';')
             .filter_map(|p| p.trim().split_once('='))
@@ -44,7 +48,7 @@ impl Payload {
     }
 
     /// Value of `rtpmap`; the first payload types have one without saying so (RFC 3551 §6).
-    fn rtpmap(&self) -> &str {
+    pub(crate) fn rtpmap(&self) -> &str {
         match (self.number, self.rtpmap.as_str()) {
             (0, "") => "PCMU/8000",
             (8, "") => "PCMA/8000",
@@ -86,6 +90,8 @@ pub(crate) struct Section {
     pub(crate) bundle_only: bool,
     pub(crate) rtcp_mux: bool,
     transport: Transport,
+    /// The id of [`TRANSPORT_CC`].
+    pub(crate) transport_cc: Option<u8>,
     pub(crate) payloads: Vec<Payload>,
 }
 
@@ -194,6 +200,11 @@ impl Description {
             return Err("its ICE fragment or fingerprint has the wrong length".to_owned());
         }
         Ok(Remote { ufrag, fingerprint, active })
+    }
+
+    /// Whether a section shares the transport of its group.
+    pub(crate) fn is_bundled(&self, section: &Section) -> bool {
+        section.mid.as_ref().is_some_and(|mid| self.bundle.contains(mid))
     }
 }
 
@@ -324,7 +335,7 @@ impl Offer {
                     if !payload.fmtp.is_empty() {
                         line(format_args!("a=fmtp:{} {}", payload.number, payload.fmtp));
                     }
-                    for feedback in &payload.feedback {
+                    for feedback in payload.feedback.iter().filter(|f| REPEATING.contains(f)) {
                         line(format_args!("a=rtcp-fb:{} {feedback}", payload.number));
                     }
                     // One stream of the browser, so that it plays both together.
@@ -457,6 +468,15 @@ impl Section {
                 match name {
                     "rtpmap" => payload.rtpmap = value.to_owned(),
                     _ => payload.fmtp = value.to_owned(),
+                }
+            }
+            "extmap" => {
+                let mut words = value.split_ascii_whitespace();
+                // The id may say a direction too, and only 1 to 14 fit into one byte (RFC 8285 §4.2, §5).
+                let id =
+                    words.next().and_then(|id| id.split('/').next()?.parse().ok()).filter(|id| (1..15).contains(id));
+                if words.next() == Some(TRANSPORT_CC) {
+                    self.transport_cc = id;
                 }
             }
             // Only this one may be said of all payload types at once (RFC 4585 §4.2).

@@ -7,9 +7,11 @@ use crate::batch::{Batch, Path};
 use crate::demux::{Demux, PeerKey, is_for_turn};
 use crate::fanout::{Condition, Feed, FeedEvent, FeedTask, Picture};
 use crate::peer::{Call, End, Peer};
+use crate::receive::{publisher::Publisher, publishers::Publishers};
 use crate::room::Room;
 use crate::socket::{Buffers, Socket};
 use crate::turn::{Turn, udp::Clients};
+use media::UnixMicros;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Want(Box<Stream>, oneshot::Sender<watch::Receiver<Condition>>),
     /// A peer whose answer is about to be sent.
     Add(PeerKey, Box<Peer>, Box<Stream>, oneshot::Sender<()>),
+    /// A publisher into the stream of this id, whose answer is about to be sent; answers whether nobody else sends into it.
+    Receive(PeerKey, Box<Publisher>, u64, oneshot::Sender<bool>),
     /// Closes the peer of this id; answers whether there was one.
     Close(String, oneshot::Sender<bool>),
     /// Whether there is a peer of this id.
@@ -55,8 +59,8 @@ pub(crate) struct PeersTask {
     events: mpsc::Receiver<(u64, FeedEvent)>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Kept so that the store outlives the followers.
-    _store: Store,
+    /// Kept so that the store outlives the followers; its clock says when packets came.
+    store: Store,
     state: State,
 }
 
@@ -66,6 +70,7 @@ struct State {
     demux: Demux,
     peers: HashMap<PeerKey, (Box<Peer>, u64)>,
     ids: HashMap<String, PeerKey>,
+    publishers: Publishers,
     /// By a number of their own, never reused: a late event of an ended feed finds nothing.
     feeds: HashMap<u64, Feed>,
     /// The feed of a stream, by the catalog's id.
@@ -94,7 +99,7 @@ impl PeersTask {
         let (feed_events, events) = mpsc::channel(FEED_EVENTS);
         let buffers = Buffers::default();
         let socket = Arc::new(socket);
-        PeersTask { socket, buffers, commands, feed_events, events, stop, tasks, _store: store, state }
+        PeersTask { socket, buffers, commands, feed_events, events, stop, tasks, store, state }
     }
 
     /// The same, which serves STUN and TURN as well.
@@ -126,8 +131,11 @@ impl PeersTask {
                     }
                 }
                 result = {
-                    let state = &mut self.state;
-                    self.socket.receive(&mut self.buffers, move |path, datagram| state.datagram(Instant::now(), path, datagram))
+                    let (state, store) = (&mut self.state, &self.store);
+                    let received = move |path, datagram: &[u8]| {
+                        state.datagram((Instant::now(), store.now().to_micros()), path, datagram);
+                    };
+                    self.socket.receive(&mut self.buffers, received)
                 } => if let Err(error) = result {
                     // Linux reports here what ICMP said of an earlier datagram.
                     tracing::debug!(%error, "the UDP socket reported an error");
@@ -146,6 +154,8 @@ impl PeersTask {
         for peer in peers {
             self.state.end(peer, &End::Stopped, Instant::now());
         }
+        let State { publishers, demux, batch, .. } = &mut self.state;
+        publishers.end_all(Instant::now(), demux, batch);
         self.socket.send(&mut self.state.batch);
         tracing::info!("WebRTC peers are no longer served");
     }
@@ -165,6 +175,18 @@ impl PeersTask {
                     self.state.add(key, peer, feed);
                 }
             }
+            Command::Receive(key, publisher, stream, reply) => {
+                let id = publisher.link().id().to_owned();
+                let state = &mut self.state;
+                let added = state.publishers.add(key, publisher, stream, &mut state.demux);
+                if reply.send(added).is_err() {
+                    self.state.close_publisher(&id, now); // Whoever asked is gone.
+                }
+            }
+            Command::Close(id, reply) if self.state.publishers.find(&id).is_some() => {
+                self.state.close_publisher(&id, now);
+                let _ = reply.send(true);
+            }
             Command::Close(id, reply) => {
                 let peer = self.state.ids.get(&id).copied();
                 if let Some(peer) = peer {
@@ -173,7 +195,7 @@ impl PeersTask {
                 let _ = reply.send(peer.is_some());
             }
             Command::IsOpen(id, reply) => {
-                let _ = reply.send(self.state.ids.contains_key(&id));
+                let _ = reply.send(self.state.ids.contains_key(&id) || self.state.publishers.find(&id).is_some());
             }
         }
     }
@@ -214,7 +236,15 @@ impl State {
         }
     }
 
-    fn datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+    fn close_publisher(&mut self, id: &str, now: Instant) {
+        if let Some(key) = self.publishers.find(id) {
+            self.publishers.end(key, &End::Asked, now, &mut self.demux, &mut self.batch);
+        }
+    }
+
+    /// `times`: of the moment, and by the wall clock.
+    fn datagram(&mut self, times: (Instant, UnixMicros), path: Path, datagram: &[u8]) {
+        let now = times.0;
         let dropped = |reason: &'static str| {
             metrics::counter!("vidicon_webrtc_dropped_datagrams_total", "reason" => reason).increment(1);
         };
@@ -227,7 +257,11 @@ impl State {
             Ok(found) => found,
             Err(why) => return dropped(why.reason()),
         };
-        let Some((peer, feed)) = self.peers.get_mut(&key) else { return dropped("unknown") };
+        let Some((peer, feed)) = self.peers.get_mut(&key) else {
+            let (demux, batch) = (&mut self.demux, &mut self.batch);
+            let taken = self.publishers.datagram(key, times, (kind, path), datagram, (demux, batch));
+            return taken.unwrap_or_else(dropped);
+        };
         let batch = &mut self.batch;
         let handled = guarded(peer, Call::Input, |peer| peer.handle_input(now, kind, path, datagram, batch));
         let reaction = match handled.flatten() {
@@ -411,6 +445,7 @@ impl State {
             }
         }
         self.end_all(ended, now);
+        self.publishers.tick(now, &mut self.demux, &mut self.batch);
         self.relieve();
         self.room.gauges();
         let idle: Vec<u64> =

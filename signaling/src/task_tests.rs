@@ -85,7 +85,7 @@ impl World {
         for index in 0..self.viewers.len() {
             let from = self.viewers[index].addr;
             for (_, datagram) in self.viewers[index].poll(self.now) {
-                self.state.datagram(self.now, Path { remote: from, local: None }, &datagram);
+                self.state.datagram((self.now, UnixMicros(0)), Path { remote: from, local: None }, &datagram);
             }
         }
         self.state.tick(self.now);
@@ -284,7 +284,7 @@ fn malformed_datagrams_change_nothing() {
                 _ => rubbish[..2].copy_from_slice(&[0x81, 205]),
             }
         }
-        world.state.datagram(world.now, path, &rubbish);
+        world.state.datagram((world.now, UnixMicros(0)), path, &rubbish);
     }
     world.run(1_000);
     assert_eq!(world.seats.taken(), 1);
@@ -307,7 +307,7 @@ fn a_viewer_may_change_its_path() {
         world.now += Duration::from_millis(1);
         let moved = Path { remote: SocketAddr::from(([198, 51, 100, 7], 6000)), local: None };
         for (_, datagram) in world.viewers[viewer].poll(world.now) {
-            world.state.datagram(world.now, moved, &datagram);
+            world.state.datagram((world.now, UnixMicros(0)), moved, &datagram);
         }
         world.state.pace(world.now);
         while let Some(run) = world.state.batch.pop() {

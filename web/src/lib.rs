@@ -38,6 +38,7 @@ mod targets;
 mod tls;
 mod trust;
 mod whep;
+mod whip;
 
 use ingest::Cameras;
 use metrics_exporter_prometheus::PrometheusHandle;

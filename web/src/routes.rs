@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     events, health, hls, holds, ice_test, page, rules,
     state::Shared,
-    streams, targets, trust, whep,
+    streams, targets, trust, whep, whip,
 };
 use axum::{
     Router,
@@ -123,6 +123,8 @@ const ROUTES: &[Route] = &[
     route(Method::GET, "/p/{token}/{file}", PLAY, || get(hls::of_token)),
     route(Method::POST, "/v1/streams/{name}/whep", Action::named("vidicon:WatchStream"), || post(whep::play)),
     route(Method::DELETE, "/v1/whep/{id}", Action::named("vidicon:CloseViewer"), || delete(whep::close)),
+    route(Method::POST, "/v1/streams/{name}/whip", Action::named("kinesisvideo:PutMedia"), || post(whip::publish)),
+    route(Method::DELETE, "/v1/whip/{id}", Action::named("vidicon:ClosePublisher"), || delete(whip::close)),
     route(Method::GET, "/v1/alerts", Action::named("vidicon:ListAlerts"), || get(alerts::list)),
     route(Method::GET, "/v1/alerts/{id}", Action::named("vidicon:DescribeAlert"), || get(alerts::read)),
     route(Method::GET, "/v1/alerts/{id}/snapshot.jpg", Action::named("vidicon:GetAlertSnapshot"), || {

@@ -26,7 +26,7 @@ const MOST: usize = 4096;
 /// Whether what a viewer was opened under still holds is looked at so often.
 const HOLDS_EVERY: Duration = Duration::from_secs(5);
 
-/// The peers that were opened under sessions, oldest first: they end with them.
+/// The peers, viewers and publishers, that were opened under sessions, oldest first: they end with them.
 #[derive(Default)]
 pub(crate) struct Viewers(Mutex<VecDeque<(Session, String)>>);
 
@@ -37,7 +37,8 @@ impl Viewers {
         peers.push_back((session, peer));
         if peers.len() > MOST { peers.pop_front().map(|(_, peer)| peer) } else { None }
     }
-    fn forget(&self, peer: &str) {
+    /// A peer was closed.
+    pub(crate) fn forget(&self, peer: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| known != peer);
     }
     /// Takes out the peers whose sessions have ended.
@@ -67,6 +68,7 @@ impl From<Refused> for Error {
         match refused {
             Refused::BadOffer(_) => Error::new(StatusCode::BAD_REQUEST, "bad_offer", message),
             Refused::NotPlayable(_) => Error::new(StatusCode::NOT_ACCEPTABLE, "not_playable", message),
+            Refused::Published(_) => Error::new(StatusCode::CONFLICT, "published", message),
             Refused::NotLive(_) => Error::unavailable("not_live", message, 2),
             Refused::TooMany(_) => Error::unavailable("too_many_peers", message, 10),
         }
@@ -83,17 +85,38 @@ pub(crate) async fn play(
 ) -> Result<Response, Error> {
     let granted = caller.stream(&name).await?;
     let (stream, app) = (granted.whole()?, granted.app()?);
-    let is_sdp = headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/sdp"));
-    if !is_sdp {
-        let message = "send an SDP offer with Content-Type: application/sdp";
-        return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
-    }
+    is_sdp(&headers)?;
     let reached_at = ends.map(|Extension(ends)| ends.local.ip().to_canonical());
     let answer = app.peers.play(stream.clone(), &offer, reached_at).await?;
+    let peers = app.peers.clone();
+    end_with_caller(caller, stream, peers, answer.id.clone()).await?;
+    let location = format!("/v1/whep/{}", answer.id);
+    let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
+    Ok((StatusCode::CREATED, headers, answer.sdp).into_response())
+}
+
+/// Refuses a body that does not say it is a session description.
+pub(crate) fn is_sdp(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/sdp")) {
+        true => Ok(()),
+        false => {
+            let message = "send an SDP offer with Content-Type: application/sdp";
+            Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message))
+        }
+    }
+}
+
+/// Sees to it that a peer ends with what it was opened under: its session, its key or role, its rights to the stream.
+pub(crate) async fn end_with_caller(
+    caller: Caller,
+    stream: store::Stream,
+    peers: Peers,
+    id: String,
+) -> Result<(), Error> {
     match caller.principal {
         Principal::Root(Some(session)) => {
-            if let Some(oldest) = caller.shared.viewers.add(session, answer.id.clone()) {
-                app.peers.close(&oldest).await;
+            if let Some(oldest) = caller.shared.viewers.add(session, id.clone()) {
+                peers.close(&oldest).await;
             }
             // The session may have ended meanwhile, before the peer was remembered.
             if !caller.shared.auth.session_holds(&session, caller.now()) {
@@ -102,7 +125,7 @@ pub(crate) async fn play(
             }
         }
         Principal::Identity(_) => {
-            let (peers, id, shared) = (app.peers.clone(), answer.id.clone(), caller.shared.clone());
+            let shared = caller.shared.clone();
             shared.tasks.spawn(async move {
                 tokio::select! {
                     () = end_with_rights(&caller, &stream, &peers, &id) => {}
@@ -112,9 +135,7 @@ pub(crate) async fn play(
         }
         Principal::Root(None) | Principal::Playback(_) => {}
     }
-    let location = format!("/v1/whep/{}", answer.id);
-    let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
-    Ok((StatusCode::CREATED, headers, answer.sdp).into_response())
+    Ok(())
 }
 
 /// Closes a peer once its key or role is taken back or expires, or may not see the stream any more. Returns when it has ended.

@@ -194,7 +194,7 @@ fn sample(method: &str, path: &str, object: &str, arn: &str) -> Sample {
             headers: vec![("content-type", "application/x-www-form-urlencoded".into())],
             body: "Action=GetCallerIdentity&Version=2011-06-15".into(),
         },
-        ("POST", "/v1/streams/{name}/whep") => {
+        ("POST", "/v1/streams/{name}/whep" | "/v1/streams/{name}/whip") => {
             Sample { query: "", headers: vec![("content-type", "application/sdp".into())], body: "no offer".into() }
         }
         ("PUT", "/v1/channels/{name}/source") => json(json!({"stream": "own"})),

@@ -344,6 +344,38 @@ const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:
     a=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_has_one_publisher_which_ends_with_its_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    server.stream("gate").await;
+    let given = json!({"access_key_id": KEY, "secret_access_key": SECRET});
+    let cookie = server.send("POST", "/v1/session", &[], Some(given)).await.header("set-cookie").to_owned();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let with = [("cookie", cookie.as_str()), ("content-type", "application/sdp")];
+    let offer = |text: &str| Some(Value::String(text.into()));
+    let sends = OFFER.replace("a=recvonly", "a=sendonly");
+    let refused = server.send("POST", "/v1/streams/gate/whip", &with, offer(OFFER)).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "bad_offer"), "{}", refused.text());
+    let answer = server.send("POST", "/v1/streams/gate/whip", &with, offer(&sends)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert!(answer.header("content-type") == "application/sdp" && answer.text().contains("a=recvonly"));
+    let location = answer.header("location").to_owned();
+    let second = server.send("POST", "/v1/streams/gate/whip", &with, offer(&sends)).await;
+    assert_eq!((second.status.as_u16(), second.code().as_str()), (409, "published"), "{}", second.text());
+    assert_eq!(server.root("POST", "/v1/streams/gate/whip", Some(json!({}))).await.status, 415);
+    assert_eq!(server.root("PATCH", &location, None).await.status, 405);
+    assert_eq!(server.send("DELETE", "/v1/session", &[("cookie", &cookie)], None).await.status, 204);
+    assert_eq!(server.root("DELETE", &location, None).await.status, 404, "it has ended with the session");
+    let root = basic(KEY, SECRET);
+    let with = [("authorization", root.as_str()), ("content-type", "application/sdp")];
+    let answer = server.send("POST", "/v1/streams/gate/whip", &with, offer(&sends)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let location = answer.header("location").to_owned();
+    assert_eq!(server.root("DELETE", &location, None).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn webrtc_viewers_end_with_their_session() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;

@@ -296,7 +296,8 @@ impl Master {
         let answer = app.peers.play(stream, &offer.sdp, asker.reached_at).await.map_err(|unplayed| {
             let error_type = match unplayed {
                 Unplayed::BadOffer(_) | Unplayed::NotPlayable(_) => "InvalidArgumentException",
-                Unplayed::NotLive(_) => "ServiceUnavailableException",
+                // Published is what publishers are told, never viewers.
+                Unplayed::NotLive(_) | Unplayed::Published(_) => "ServiceUnavailableException",
                 Unplayed::TooMany(_) => "ClientLimitExceededException",
             };
             refusal(error_type, unplayed.to_string())
