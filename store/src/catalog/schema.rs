@@ -287,11 +287,11 @@ pub(crate) fn open(path: &Path, store: Uuid) -> Result<Connection, Error> {
                 "{} has schema version {newer}; this program knows up to {VERSION}: use a newer one",
                 path.display()
             );
-            return Err(Error::new(Kind::Invalid, message));
+            return Err(Error::of_configuration(message));
         }
     }
     if !belongs(&connection, store)? {
-        return Err(Error::new(Kind::Invalid, format!("{} belongs to another data folder", path.display())));
+        return Err(Error::of_configuration(format!("{} belongs to another data folder", path.display())));
     }
     Ok(connection)
 }
@@ -447,6 +447,9 @@ mod tests {
         assert_eq!(old.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0)).unwrap(), 1);
         old.pragma_update(None, "user_version", VERSION + 1).unwrap();
         let error = open(&path, store).unwrap_err();
-        assert!(error.kind() == Kind::Invalid && error.to_string().contains("newer"), "{error}");
+        assert!(
+            error.is_configuration() && error.kind() == Kind::Invalid && error.to_string().contains("newer"),
+            "{error}"
+        );
     }
 }
