@@ -9,6 +9,7 @@ use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const SERVER: &str = "198.18.2.2";
@@ -21,7 +22,9 @@ struct Networks {
 impl Networks {
     /// `None`, with a line, where this system or its user cannot make them.
     fn make() -> Option<Networks> {
-        let id = std::process::id();
+        // The tests of this file run beside each other.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("{}n{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let may = format!("nft --version && ip netns add vd{id} && ip netns delete vd{id}");
         let output = Command::new("sh").args(["-c", &may]).output().unwrap();
         if !output.status.success() {

@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use media::StreamName;
 use signaling::{Error as Refused, Peers};
 use std::{
     collections::VecDeque,
@@ -26,24 +27,43 @@ const MOST: usize = 4096;
 /// Whether what a viewer was opened under still holds is looked at so often.
 const HOLDS_EVERY: Duration = Duration::from_secs(5);
 
-/// The peers, viewers and publishers, that were opened under sessions, oldest first: they end with them.
+/// Peers, viewers and publishers.
 #[derive(Default)]
-pub(crate) struct Viewers(Mutex<VecDeque<(Session, String)>>);
+pub(crate) struct Viewers {
+    /// Those that were opened under sessions, oldest first: they end with them.
+    of_sessions: Mutex<VecDeque<(Session, String)>>,
+    /// The stream of each, oldest first.
+    streams: Mutex<VecDeque<(String, StreamName)>>,
+}
 
 impl Viewers {
     /// Remembers a peer; returns one that has to be closed for it, since it would be forgotten.
     fn add(&self, session: Session, peer: String) -> Option<String> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.of_sessions.lock().unwrap_or_else(PoisonError::into_inner);
         peers.push_back((session, peer));
         if peers.len() > MOST { peers.pop_front().map(|(_, peer)| peer) } else { None }
     }
+    /// A peer of a stream was opened.
+    fn opened(&self, peer: String, stream: StreamName) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.len() == MOST {
+            streams.pop_front();
+        }
+        streams.push_back((peer, stream));
+    }
+    /// The stream of a peer, unless that was forgotten.
+    fn stream_of(&self, peer: &str) -> Option<StreamName> {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.iter().find(|(known, _)| known == peer).map(|(_, stream)| stream.clone())
+    }
     /// A peer was closed.
-    pub(crate) fn forget(&self, peer: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| known != peer);
+    fn forget(&self, peer: &str) {
+        self.of_sessions.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, known)| known != peer);
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| known != peer);
     }
     /// Takes out the peers whose sessions have ended.
     fn take_ended(&self, ended: impl Fn(&Session) -> bool) -> Vec<String> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.of_sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let (gone, left) = peers.drain(..).partition::<VecDeque<_>, _>(|(session, _)| ended(session));
         *peers = left;
         gone.into_iter().map(|(_, peer)| peer).collect()
@@ -55,8 +75,9 @@ pub(crate) async fn close_ended(caller: &Caller) -> Result<(), Error> {
     let (app, shared) = (caller.server()?, &caller.shared);
     let now = caller.now();
     for peer in shared.viewers.take_ended(|session| !shared.auth.session_holds(session, now)) {
+        shared.viewers.forget(&peer);
         if app.peers.close(&peer).await {
-            tracing::info!(peer, "closed a WebRTC viewer with its session");
+            tracing::info!(peer, "closed a WebRTC peer with its session");
         }
     }
     Ok(())
@@ -113,6 +134,7 @@ pub(crate) async fn end_with_caller(
     peers: Peers,
     id: String,
 ) -> Result<(), Error> {
+    caller.shared.viewers.opened(id.clone(), stream.info().name.clone());
     match caller.principal {
         Principal::Root(Some(session)) => {
             if let Some(oldest) = caller.shared.viewers.add(session, id.clone()) {
@@ -150,12 +172,24 @@ async fn end_with_rights(caller: &Caller, stream: &store::Stream, peers: &Peers,
     }
 }
 
-/// Closes a peer.
+/// Closes a viewer.
 pub(crate) async fn close(caller: Caller, Params(id): Params<String>) -> Result<StatusCode, Error> {
-    let app = caller.server()?;
-    caller.shared.viewers.forget(&id);
-    match app.peers.close(&id).await {
-        true => Ok(StatusCode::NO_CONTENT),
+    end(&caller, &id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Ends a peer for who has the right to do so on its stream, or on the whole server where the stream is not known: such a peer may have ended.
+pub(crate) async fn end(caller: &Caller, id: &str) -> Result<(), Error> {
+    let granted = match caller.shared.viewers.stream_of(id) {
+        Some(stream) => Some(caller.stream(stream.as_str()).await?),
+        None => None,
+    };
+    let app = match &granted {
+        Some(granted) => granted.app()?,
+        None => caller.server()?,
+    };
+    caller.shared.viewers.forget(id);
+    match app.peers.close(id).await {
+        true => Ok(()),
         false => Err(Error::not_found("there is no such WebRTC session; it may have ended")),
     }
 }
@@ -177,6 +211,12 @@ mod tests {
         viewers.forget("c");
         assert_eq!(viewers.take_ended(|s| s.id == [1; 16]), ["a", "d"]);
         assert!(viewers.take_ended(|s| s.id == [1; 16]).is_empty());
+        for n in 0..MOST + 1 {
+            viewers.opened(n.to_string(), "gate".parse().unwrap());
+        }
+        assert_eq!((viewers.stream_of("0"), viewers.stream_of("1").is_some()), (None, true), "the oldest is forgotten");
+        viewers.forget("1");
+        assert_eq!(viewers.stream_of("1"), None);
         for n in 0..MOST {
             let oldest = viewers.add(session(3), n.to_string());
             assert_eq!(oldest.as_deref(), (n == MOST - 1).then_some("b"));

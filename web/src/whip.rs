@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     extract::Params,
     serve::Ends,
-    whep::{end_with_caller, is_sdp},
+    whep::{end, end_with_caller, is_sdp},
 };
 use axum::{
     Extension,
@@ -75,10 +75,5 @@ async fn record(stream: Stream, mut items: Items, stop: CancellationToken) {
 
 /// Ends a publisher's session.
 pub(crate) async fn close(caller: Caller, Params(id): Params<String>) -> Result<StatusCode, Error> {
-    let app = caller.server()?;
-    caller.shared.viewers.forget(&id);
-    match app.peers.close(&id).await {
-        true => Ok(StatusCode::OK),
-        false => Err(Error::not_found("there is no such WebRTC session; it may have ended")),
-    }
+    end(&caller, &id).await.map(|()| StatusCode::OK)
 }

@@ -372,6 +372,16 @@ async fn a_stream_has_one_publisher_which_ends_with_its_session() {
     assert_eq!(answer.status, 201, "{}", answer.text());
     let location = answer.header("location").to_owned();
     assert_eq!(server.root("DELETE", &location, None).await.status, 200);
+
+    // A camera's own key begins and ends it.
+    let key = server.root("POST", "/v1/keys", Some(json!({"user": "gate", "policies": ["camera"]}))).await.json();
+    let own = basic(key["access_key_id"].as_str().unwrap(), key["secret_access_key"].as_str().unwrap());
+    let with = [("authorization", own.as_str()), ("content-type", "application/sdp")];
+    let answer = server.send("POST", "/v1/streams/gate/whip", &with, offer(&sends)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let location = answer.header("location").to_owned();
+    assert_eq!(server.send("DELETE", &location, &with[..1], None).await.status, 200);
+    assert_eq!(server.root("DELETE", &location, None).await.status, 404);
     server.stop().await;
 }
 
@@ -413,6 +423,20 @@ async fn webrtc_viewers_end_with_their_session() {
     let id = key["access_key_id"].as_str().unwrap();
     let auth = basic(id, key["secret_access_key"].as_str().unwrap());
     let with = [("authorization", auth.as_str()), ("content-type", "application/sdp")];
+    let answer = server.send("POST", "/v1/streams/gate/whep", &with, Some(Value::String(OFFER.into()))).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    // Who may watch a stream may stop watching it, and nobody else's.
+    let other = server.root("POST", "/v1/keys", Some(json!({"user": "gate", "policies": ["camera"]}))).await.json();
+    let stranger = basic(other["access_key_id"].as_str().unwrap(), other["secret_access_key"].as_str().unwrap());
+    let location = answer.header("location").to_owned();
+    assert_eq!(server.send("DELETE", &location, &[("authorization", &stranger)], None).await.status, 403);
+    assert_eq!(server.send("DELETE", &location, &[("authorization", &auth)], None).await.status, 204);
+    assert_eq!(
+        server.send("DELETE", &location, &[("authorization", &auth)], None).await.status,
+        403,
+        "it is not known any more"
+    );
+    assert_eq!(server.root("DELETE", &location, None).await.status, 404);
     let answer = server.send("POST", "/v1/streams/gate/whep", &with, Some(Value::String(OFFER.into()))).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let peer = answer.header("location").rsplit('/').next().unwrap().to_owned();

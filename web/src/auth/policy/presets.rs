@@ -14,7 +14,7 @@ pub(crate) fn document(name: &str) -> Option<Value> {
     let (resource, actions): (&str, &[&str]) = match name {
         "camera" => (
             "arn:aws:kinesisvideo:*:*:stream/${vidicon:device}/*",
-            &["DescribeStream", "CreateStream", "TagStream", "GetDataEndpoint", "PutMedia"],
+            &["DescribeStream", "CreateStream", "TagStream", "GetDataEndpoint", "PutMedia", "vidicon:ClosePublisher"],
         ),
         "master" => (
             "arn:aws:kinesisvideo:*:*:channel/${vidicon:device}/*",
@@ -50,6 +50,7 @@ pub(crate) fn document(name: &str) -> Option<Value> {
                 "GetImages",
                 "ListFragments",
                 "vidicon:WatchStream",
+                "vidicon:CloseViewer",
             ],
         ),
         "analytics" => (
