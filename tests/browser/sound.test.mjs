@@ -111,7 +111,8 @@ describe('sound by WebRTC', { skip: missing }, () => {
       await eventually(() => `pictures and sound that are played at the same time were made ${apart} ms apart`, 20_000, async () => {
         const { audio, video } = await page.evaluate(figures);
         apart = Math.abs(audio.playsAt - video.playsAt);
-        return apart < 150;
+        // Each figure is of the last look at a queue, some 100 ms long; without a common clock it would be seconds.
+        return apart < 400;
       });
       const [heard, made] = ['totalSamplesReceived', 'concealedSamples'].map((name) => second.audio[name] - before[name]);
       assert.ok(made < heard / 4, `${made} of ${heard} samples were made up`);
